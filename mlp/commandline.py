@@ -1,0 +1,175 @@
+"""The command line: what the scripts' options mean, and how bad input is refused."""
+
+import argparse
+import math
+import re
+import sys
+from pathlib import Path
+
+import torch
+
+from mlp import InputError
+from mlp.model import load_checkpoint
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DEFAULT_DIGITS = "3,5,7"
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that refuses bad input in one sentence, and remembers the words it was given."""
+
+    def parse_args(self, argv=None):
+        argv = sys.argv[1:] if argv is None else argv
+        words = []
+        for word in argv:
+            # argparse would take the value in "--hidden-layers -8,8" for an option and complain that there is none
+            if re.match(r"-[\d.]", word) and words and words[-1].startswith("--"):
+                words[-1] += f"={word}"
+            else:
+                words.append(word)
+        return super().parse_args(words, argparse.Namespace(argv=argv))
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def run(main, argv=None):
+    """Call a script's main; bad input becomes one sentence on stderr and exit status 2."""
+    script = Path(sys.argv[0]).name
+    try:
+        main(argv)
+    except InputError as error:
+        print(f"{script}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"\n{script}: interrupted; every file is as it was, or complete", file=sys.stderr)
+        sys.exit(130)
+
+
+# The types of the options' values: each takes the text of the option and says what is wrong with it.
+
+
+def integer(low, high=None):
+    """A type for whole numbers from low to high."""
+
+    def parse(text):
+        if not re.fullmatch("-?[0-9]{1,18}", text) or int(text) < low or (high is not None and int(text) > high):
+            wanted = f"of at least {low}" if high is None else f"from {low} to {high}"
+            raise argparse.ArgumentTypeError(f"'{text}' is no whole number {wanted}")
+        return int(text)
+
+    return parse
+
+
+def real(accepts, wanted):
+    """A type for the finite numbers that a condition accepts; `wanted` says which."""
+
+    def parse(text):
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number) or not accepts(number):
+            raise argparse.ArgumentTypeError(f"'{text}' is no number {wanted}")
+        return number
+
+    return parse
+
+
+def digits(text):
+    """'3,5,7' -> (3, 5, 7)"""
+    chosen = text.split(",")
+    for digit in chosen:
+        if not re.fullmatch("[0-9]", digit):
+            raise argparse.ArgumentTypeError(f"'{digit}' in '{text}' is no digit; choose from 0 to 9, as in 3,5,7")
+    if len(set(chosen)) < len(chosen):
+        raise argparse.ArgumentTypeError(f"'{text}' repeats a digit; name each once, as in 3,5,7")
+    if len(chosen) < 2:
+        raise argparse.ArgumentTypeError(f"'{text}' is a single digit; name two or more, as in 3,5,7")
+    return tuple(map(int, chosen))
+
+
+def hidden_layers(text):
+    """'128,64' -> (128, 64)"""
+    try:
+        return tuple(integer(1)(width) for width in text.split(","))
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"'{text}': {error}; give the width of each layer, as in 128,64") from None
+
+
+def device(text):
+    """'auto', 'cpu' or 'cuda' -> the torch device"""
+    if text not in ("auto", "cpu", "cuda"):
+        raise argparse.ArgumentTypeError(f"'{text}' is no device; choose auto, cpu or cuda")
+    if text == "cuda" and not torch.cuda.is_available():
+        raise argparse.ArgumentTypeError("'cuda' is not available on this machine; choose auto or cpu")
+    return torch.device("cuda" if text != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+# The options that scripts share.
+
+
+def add_figures_option(parser):
+    parser.add_argument("--figures-dir", type=Path, default=REPOSITORY / "figures",
+                        help="folder that figures and numbers are written to (default: %(default)s)")
+
+
+def add_image_options(parser):
+    parser.add_argument("--data-dir", type=Path, default=REPOSITORY / "data",
+                        help="folder that holds MNIST/raw/; what is missing there is downloaded (default: %(default)s)")
+    parser.add_argument("--device", type=device, default="auto",
+                        help="cpu, cuda, or auto: cuda where there is one (default: %(default)s)")
+
+
+def add_network_options(parser):
+    parser.add_argument("checkpoint", type=Path, nargs="?", metavar="CHECKPOINT",
+                        help="a file saved by train.py, or a plain state dict of an MLP "
+                             "(default: the one that train.py saves for --digits)")
+    parser.add_argument("--digits", type=digits,
+                        help="what the outputs of the network stand for "
+                             f"(default: what the checkpoint says, or else {DEFAULT_DIGITS})")
+
+
+def add_candidate_options(parser):
+    quantile = real(lambda q: 0 <= q <= 1, "from 0 to 1")
+    parser.add_argument("--in-degree-quantile", type=quantile, default=0.5,
+                        help="a candidate's in-degree reaches at least this quantile of its layer (default: %(default)s)")
+    parser.add_argument("--betweenness-quantile", type=quantile, default=0.5,
+                        help="a candidate's betweenness is at most this quantile of its layer (default: %(default)s)")
+    parser.add_argument("--max-candidates", type=integer(1),
+                        help="keep only so many candidates, those that rank highest by in-degree in their layers "
+                             "(default: all)")
+
+
+def checkpoint_name(digits):
+    """The file that train.py saves for some digits: mlp_mnist357.pt."""
+    return f"mlp_mnist{''.join(map(str, digits))}.pt"
+
+
+def load_network(args):
+    """The network that the command line names: (model, digits its outputs stand for, what is known about it).
+
+    Raises InputError if it cannot be loaded, or if the digits are in doubt.
+    """
+    path = args.checkpoint or REPOSITORY / "mlp" / checkpoint_name(args.digits or digits(DEFAULT_DIGITS))
+    model, about = load_checkpoint(path)
+    outputs = model.sizes[-1]
+    if "digits" in about:
+        try:
+            remembered = digits(",".join(map(str, about["digits"])))
+        except (argparse.ArgumentTypeError, TypeError):
+            raise InputError(f"{path}: the digits it was trained on are damaged; train it again") from None
+        if args.digits not in (None, remembered):
+            raise InputError(f"--digits {_spelled(args.digits)}: {path} was trained on {_spelled(remembered)}; "
+                             "leave --digits out, or name another checkpoint")
+        chosen = remembered
+    else:
+        chosen = args.digits or digits(DEFAULT_DIGITS)
+    if len(chosen) != outputs:
+        raise InputError(f"--digits {_spelled(chosen)}: {path} has {outputs} outputs; "
+                         "name the digit that each output stands for, in order")
+    return model, chosen, about
+
+
+def _spelled(digits):
+    return ",".join(map(str, digits))

@@ -1,0 +1,146 @@
+"""The network: a ReLU multilayer perceptron, and the checkpoint that keeps it."""
+
+import io
+import json
+import zipfile
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mlp import InputError
+from mlp.results import replacing
+
+IMAGE_SIDE = 28
+PIXELS = IMAGE_SIDE**2
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them.
+
+    sizes: neurons per layer, inputs and outputs included: (784, 8, 8, 8, 3).
+    """
+
+    def __init__(self, sizes):
+        super().__init__()
+        self.sizes = tuple(sizes)
+        self.layers = nn.ModuleList(nn.Linear(*ends) for ends in pairwise(self.sizes))
+
+    @property
+    def hidden_sizes(self):
+        return self.sizes[1:-1]
+
+    @property
+    def weights(self):
+        """One [out, in] tensor per layer."""
+        return [layer.weight for layer in self.layers]
+
+    @property
+    def biases(self):
+        """One [out] tensor per layer."""
+        return [layer.bias for layer in self.layers]
+
+    def forward(self, images):
+        """Logits [n, outputs] of images [n, inputs]."""
+        activations = images
+        for layer in self.layers[:-1]:
+            activations = torch.relu(layer(activations))
+        return self.layers[-1](activations)
+
+
+def initial_model(sizes, seed):
+    """An untrained MLP whose weights depend on `seed` alone (PyTorch's default initialisation)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return MLP(sizes)
+
+
+def save_checkpoint(path, model, **about):
+    """Save a network and what is worth knowing `about` it (JSON values: digits, seed, options ...).
+
+    The file appears whole or not at all.  Raises InputError if it cannot be written.
+    """
+    state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    with replacing(path) as temporary:
+        torch.save({"state": state, "about": json.dumps(about)}, temporary)
+
+
+def load_checkpoint(path):
+    """Load a network saved by `save_checkpoint`, or a plain state dict of an MLP.
+
+    The layers of a state dict are its 2-D tensors named `...weight`, in order, each with the `...bias` of the same
+    prefix, or with none.  Numbers become float32.
+
+    Returns (model, about), on the CPU; `about` is {} for a plain state dict.
+    Raises InputError if the file is missing, damaged, holds code, or describes no finite MLP on MNIST pixels.
+    """
+    content = _read(path)
+    about = {}
+    if isinstance(content, dict) and set(content) == {"state", "about"}:
+        try:
+            content, about = content["state"], dict(json.loads(content["about"]))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}: the checkpoint is damaged; train it again with: python train.py") from error
+    try:
+        weights, biases = _linear_layers(content)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+    with torch.device("meta"):  # no initialisation that the next line would overwrite
+        model = MLP([PIXELS, *map(len, weights)])
+    state = {}
+    for layer, (weight, bias) in enumerate(zip(weights, biases)):
+        state |= {f"layers.{layer}.weight": weight, f"layers.{layer}.bias": bias}
+    model.load_state_dict(state, assign=True)
+    return model, about
+
+
+def _read(path):
+    """The objects in a .pt file, without running any code it may hold."""
+    try:
+        content = io.BytesIO(Path(path).read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such checkpoint; train one with: python train.py") from None
+    except OSError as error:
+        raise InputError(f"{path}: the checkpoint cannot be read ({error.strerror}); name another file") from error
+    try:
+        # torch does not verify the checksums of the archive, and a flipped bit in a weight would pass unnoticed
+        if zipfile.is_zipfile(content) and zipfile.ZipFile(content).testzip():
+            raise ValueError("wrong checksum")
+        content.seek(0)
+        return torch.load(content, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes make the unpickler raise almost anything
+        raise InputError(
+            f"{path}: no checkpoint, a damaged one, or one with pickled code, which is never run; "
+            "train one with: python train.py, or save yours with: torch.save(model.state_dict(), path)"
+        ) from error
+
+
+def _linear_layers(state):
+    """Weights [out, in] and biases [out] of the Linear layers of a state dict, as float32."""
+    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise InputError("holds no state dict; save the network with: torch.save(model.state_dict(), path)")
+    names = [name for name, tensor in state.items() if str(name).endswith("weight") and tensor.ndim == 2]
+    bias_names = [name.removesuffix("weight") + "bias" for name in names]
+    for name, tensor in state.items():
+        if name not in names + bias_names:
+            raise InputError(f"{name} {list(tensor.shape)} is no part of an MLP; only Linear layers are understood")
+        if not tensor.is_floating_point() or tensor.layout != torch.strided:
+            raise InputError(f"{name} holds no ordinary floating-point numbers; save float weights")
+        if not tensor.float().isfinite().all():
+            raise InputError(f"{name} holds NaN or infinite values; train the network again with a smaller --lr")
+    if len(names) < 2:
+        raise InputError("has no hidden layer, and modules are made of hidden neurons; use a deeper network")
+
+    weights = [state[name].float() for name in names]
+    biases = [state[name].float() if name in state else torch.zeros(len(w)) for name, w in zip(bias_names, weights)]
+    inputs = PIXELS
+    for name, weight, bias in zip(names, weights, biases):
+        if 0 in weight.shape or weight.shape[1] != inputs or bias.shape != weight.shape[:1]:
+            raise InputError(
+                f"{name} {list(weight.shape)} with bias {list(bias.shape)} does not fit the {inputs} neurons before it; "
+                f"an MLP on MNIST pixels begins with {PIXELS} inputs and each layer fits the next"
+            )
+        inputs = len(weight)
+    return weights, biases

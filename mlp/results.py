@@ -1,0 +1,95 @@
+"""What a run leaves behind: tables, numbers and the record of how they came about."""
+
+import contextlib
+import csv
+import json
+import os
+import platform
+import shlex
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from mlp import InputError
+
+PACKAGES = ("torch", "torchvision", "networkx", "numpy", "scipy", "matplotlib")
+
+
+def run_record(args, device="cpu", **about):
+    """How to get the same numbers again: the command, versions and device, and what else is worth knowing."""
+    if str(device) != "cpu":
+        device = torch.cuda.get_device_name(device)
+    return {
+        "command": shlex.join(["python", Path(sys.argv[0]).name, *args.argv]),
+        **about,
+        "device": str(device),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+    }
+
+
+def writable_folder(path):
+    """Make a folder and prove that it can be written to, before hours of work depend on it."""
+    with _named_failure(path):
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    return path
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """A temporary path beside `path` that takes its place if the block succeeds, and vanishes if it does not."""
+    path = Path(path)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")  # keeps the suffix, which tells savefig the format
+    try:
+        with _named_failure(path):
+            yield temporary
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _named_failure(path):
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be written ({reason}); choose another output folder") from error
+
+
+def save_results(stem, rows, record):
+    """Write rows (dicts with the same keys) to STEM.csv, and with the run's record to STEM.json."""
+    with replacing(stem.with_suffix(".csv")) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    with replacing(stem.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps({"record": record, "rows": rows}, indent=1) + "\n")
+
+
+def save_figure(figure, stem):
+    """Write a matplotlib figure to STEM.png and STEM.pdf."""
+    for suffix, metadata in ((".png", {}), (".pdf", {"CreationDate": None})):  # no date: same numbers, same bytes
+        with replacing(stem.with_suffix(suffix)) as temporary:
+            figure.savefig(temporary, metadata=metadata)
+
+
+def print_table(rows):
+    """Print rows (dicts of strings with the same keys) under their keys, numbers to the right."""
+    columns = [[key, *(row[key] for row in rows)] for key in rows[0]]
+    widths = [max(map(len, column)) for column in columns]
+    for line in zip(*columns):
+        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths)))
+
+
+def percent(fraction):
+    """0.975 -> '97.5 %'"""
+    return f"{100 * fraction:.1f} %"
+
+
+def points(difference):
+    """A difference of fractions in percentage points: 0.031 -> '3.1 pp'"""
+    return f"{round(100 * difference, 1) + 0:.1f} pp"  # + 0 turns -0.0 into 0.0
