@@ -1,7 +1,6 @@
 """MNIST images of a few digits, held once as a float tensor."""
 
 import contextlib
-import sys
 
 import torch
 from torchvision.datasets import MNIST
@@ -20,8 +19,7 @@ def load_digits(digits, train, data_dir):
     Raises InputError if the files are damaged, or absent and out of reach.
     """
     try:
-        # torchvision reports its download on stdout, which is kept for results
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(None):  # torchvision chats on stdout, which is kept for results
             split = MNIST(data_dir, train=train, download=True)
     except (RuntimeError, AssertionError, ValueError, EOFError, OSError) as error:
         files = f"{data_dir}/MNIST/raw/{'train' if train else 't10k'}-*"

@@ -2,6 +2,7 @@
 
 import io
 import json
+import warnings
 import zipfile
 from itertools import pairwise
 from pathlib import Path
@@ -109,7 +110,9 @@ def _read(path):
         if zipfile.is_zipfile(content) and zipfile.ZipFile(content).testzip():
             raise ValueError("wrong checksum")
         content.seek(0)
-        return torch.load(content, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the pickle protocol; what matters is refused below
+            return torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make the unpickler raise almost anything
         raise InputError(
             f"{path}: no checkpoint, a damaged one, or one with pickled code, which is never run; "

@@ -1,0 +1,68 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+from mlp.data import load_digits
+from mlp.model import initial_model
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory):
+    """A copy of the repository whose scripts run with their defaults and leave the original alone."""
+    place = tmp_path_factory.mktemp("workshop")
+    for script in REPOSITORY.glob("*.py"):
+        shutil.copy(script, place)
+    shutil.copytree(REPOSITORY / "mlp", place / "mlp", ignore=shutil.ignore_patterns("*.pt", "__pycache__"))
+    (place / "data").symlink_to(REPOSITORY / "data")
+    return place
+
+
+@pytest.fixture(scope="session")
+def shell():
+    """Runs a script as a user would: shell("train.py", "--epochs", "1", cwd=...)."""
+
+    def run(script, *arguments, cwd, **options):
+        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, str(script), *map(str, arguments)]
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def readme_network(workshop, shell):
+    """The network of the README, trained by the command of the README, verbatim: (checkpoint, what was printed)."""
+    command = "train.py --epochs 30 --batch-size 128 --lr 0.001 --hidden-layers 8,8,8 --save-dir ./mlp"
+    done = shell(*command.split(), cwd=workshop)
+    assert done.returncode == 0, done.stderr
+    return workshop / "mlp" / "mlp_mnist357.pt", done
+
+
+@pytest.fixture(scope="session")
+def digit_images():
+    """A few hundred real test images of 3, 5 and 7, with their labels."""
+    images, labels = load_digits((3, 5, 7), train=False, data_dir=REPOSITORY / "data")
+    return images[:400], labels[:400]
+
+
+@pytest.fixture
+def small_model():
+    return initial_model((784, 6, 5, 4, 3), seed=1)
+
+
+def random_weights(sizes, seed=0, pruned=0.0):
+    """Random [out, in] matrices, a share of their entries exactly zero."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = [torch.randn(out, into, generator=generator) for into, out in zip(sizes, sizes[1:])]
+    return [weight * (torch.rand(weight.shape, generator=generator) >= pruned) for weight in weights]

@@ -1,0 +1,174 @@
+"""Bad input: one sentence that names the value and the remedy, exit status 2, and nothing lost."""
+
+import shutil
+
+import pytest
+import torch
+from conftest import REPOSITORY
+from torchvision.datasets import MNIST
+
+import are_modules_indegree_nobetween
+import network_analysis
+import train
+from mlp.commandline import run
+from mlp.model import initial_model, save_checkpoint
+
+ANALYSES = [network_analysis, are_modules_indegree_nobetween]
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def refusal(capsys, tmp_path):
+    """Runs a script's main on bad input and returns the sentence it prints."""
+
+    def refused(script, *arguments):
+        before = contents(tmp_path)
+        with pytest.raises(SystemExit) as stop:
+            run(script.main, list(map(str, arguments)))
+        printed = capsys.readouterr()
+        assert stop.value.code == 2
+        assert printed.out == ""
+        assert len(printed.err.splitlines()) == 1, printed.err
+        assert contents(tmp_path) == before
+        return printed.err
+
+    return refused
+
+
+BAD_OPTIONS = [
+    ("--hidden-layers", "", "layer"),
+    ("--hidden-layers", "0", "'0'"),
+    ("--hidden-layers", "8,-8", "'-8'"),
+    ("--hidden-layers", "-8,8", "'-8'"),
+    ("--hidden-layers", "8,,8", "''"),
+    ("--hidden-layers", "8,eight", "'eight'"),
+    ("--hidden-layers", "8.5", "'8.5'"),
+    ("--digits", "3", "two or more"),
+    ("--digits", "3,3,5", "repeats"),
+    ("--digits", "3,5,12", "'12'"),
+    ("--digits", "-1,5", "'-1'"),
+    ("--digits", "three,5", "'three'"),
+    ("--digits", "", "0 to 9"),
+    ("--epochs", "0", "at least 1"),
+    ("--epochs", "-3", "'-3'"),
+    ("--epochs", "2.5", "'2.5'"),
+    ("--batch-size", "0", "at least 1"),
+    ("--lr", "0", "above 0"),
+    ("--lr", "-0.1", "'-0.1'"),
+    ("--lr", "-1e-3", "'-1e-3'"),
+    ("--lr", "nan", "'nan'"),
+    ("--lr", "inf", "'inf'"),
+    ("--lr", "fast", "'fast'"),
+    ("--val-fraction", "0", "between 0 and 1"),
+    ("--val-fraction", "1", "between 0 and 1"),
+    ("--seed", "-1", "'-1'"),
+    ("--seed", "1" * 30, "1111"),
+    ("--device", "tpu", "cpu or cuda"),
+]
+
+
+@pytest.mark.parametrize("option, value, sentence", BAD_OPTIONS)
+def test_training_options(refusal, option, value, sentence):
+    message = refusal(train, option, value)
+    assert option in message
+    assert sentence in message
+
+
+@pytest.mark.parametrize("script", ANALYSES)
+@pytest.mark.parametrize("option", ["--in-degree-quantile", "--betweenness-quantile"])
+@pytest.mark.parametrize("value", ["-0.1", "1.1", "nan", "half"])
+def test_quantiles(refusal, script, option, value):
+    message = refusal(script, option, value)
+    assert option in message
+    assert f"'{value}'" in message
+    assert "from 0 to 1" in message
+
+
+@pytest.mark.parametrize("option, value", [("--max-candidates", "0"), ("--top-inputs", "-1"), ("--top-inputs", "few")])
+def test_counts(refusal, option, value):
+    assert f"'{value}'" in refusal(are_modules_indegree_nobetween, option, value)
+
+
+@pytest.mark.parametrize("script", [train, are_modules_indegree_nobetween])
+def test_cuda_that_is_not_there(refusal, script, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "choose auto or cpu" in refusal(script, "--device", "cuda")
+
+
+@pytest.mark.parametrize("script", [train, *ANALYSES])
+def test_an_option_that_does_not_exist(refusal, script):
+    assert "--frobnicate" in refusal(script, "--frobnicate")
+
+
+@pytest.mark.parametrize("script", ANALYSES)
+class TestCheckpoints:
+    def test_missing(self, refusal, script, tmp_path):
+        message = refusal(script, tmp_path / "absent.pt")
+        assert "absent.pt" in message
+        assert "python train.py" in message
+
+    def test_truncated(self, refusal, script, tmp_path):
+        save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3), 0), digits=(3, 5, 7))
+        content = (tmp_path / "network.pt").read_bytes()
+        (tmp_path / "network.pt").write_bytes(content[: len(content) // 2])
+        assert "damaged" in refusal(script, tmp_path / "network.pt")
+
+    def test_trained_on_other_digits(self, refusal, script, tmp_path):
+        save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3), 0), digits=(3, 5, 7))
+        message = refusal(script, tmp_path / "network.pt", "--digits", "1,2,3")
+        assert "1,2,3" in message
+        assert "3,5,7" in message
+
+    def test_more_outputs_than_digits(self, refusal, script, tmp_path):
+        torch.save(initial_model((784, 4, 10), 0).state_dict(), tmp_path / "network.pt")
+        assert "10 outputs" in refusal(script, tmp_path / "network.pt")
+        assert "10 outputs" in refusal(script, tmp_path / "network.pt", "--digits", "1,2")
+
+    @pytest.mark.parametrize("digits", [3, "three", [3, 5, 12], [3, 3, 5], None, {}])
+    def test_impossible_digits(self, refusal, script, tmp_path, digits):
+        save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3), 0), digits=digits)
+        assert "train it again" in refusal(script, tmp_path / "network.pt")
+
+    def test_not_finite(self, refusal, script, tmp_path):
+        model = initial_model((784, 4, 3), 0)
+        with torch.no_grad():
+            model.weights[1][0, 0] = float("nan")
+        save_checkpoint(tmp_path / "network.pt", model, digits=(3, 5, 7))
+        assert "NaN" in refusal(script, tmp_path / "network.pt")
+
+    def test_unwritable_figures(self, refusal, script, tmp_path):
+        save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3), 0), digits=(3, 5, 7))
+        (tmp_path / "file").touch()
+        message = refusal(script, tmp_path / "network.pt", "--figures-dir", tmp_path / "file" / "figures")
+        assert "choose another" in message
+
+
+@pytest.mark.parametrize("option", ["--save-dir", "--figures-dir"])
+def test_unwritable_folders(refusal, option, tmp_path):
+    (tmp_path / "file").touch()
+    places = {"--save-dir": tmp_path, "--figures-dir": tmp_path} | {option: tmp_path / "file" / "folder"}
+    assert "choose another" in refusal(train, *(word for pair in places.items() for word in pair))
+
+
+def test_damaged_data(refusal, tmp_path, monkeypatch):
+    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])  # no network
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in (REPOSITORY / "data" / "MNIST" / "raw").glob("*.gz"):
+        shutil.copy(file, raw)
+    (raw / "train-images-idx3-ubyte.gz").write_bytes(b"damaged")
+    places = ["--save-dir", tmp_path, "--figures-dir", tmp_path]
+    assert "train-" in refusal(train, *places, "--data-dir", tmp_path / "data")
+    assert "--data-dir" in refusal(train, *places, "--data-dir", tmp_path / "nowhere")
+
+
+def test_training_that_diverges(tmp_path, capsys):
+    (tmp_path / "mlp_mnist35.pt").write_bytes(b"trained before")
+    with pytest.raises(SystemExit) as stop:
+        run(train.main, ["--lr", "1e30", "--digits", "3,5", "--save-dir", str(tmp_path), "--figures-dir", str(tmp_path)])
+    assert stop.value.code == 2
+    assert "--lr 1e+30: the loss is not finite" in capsys.readouterr().err
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"trained before"]
