@@ -1,8 +1,12 @@
 """The graph: a trained network as a weighted directed acyclic graph of neurons."""
 
 import networkx
+import torch
 
 from mlp import InputError
+
+BATCH_NUMBERS = 2**20
+"""Path lengths held at once by `betweenness`: 8 MiB, which stay in a processor's cache."""
 
 
 def neuron_graph(weights):
@@ -17,10 +21,8 @@ def neuron_graph(weights):
     widths = [weights[0].shape[1], *map(len, weights)]
     for layer, width in enumerate(widths):
         graph.add_nodes_from(((layer, index) for index in range(width)), layer=layer)
-    for layer, matrix in enumerate(weights):
-        strength = matrix.detach().cpu().double().abs()
-        if not strength.isfinite().all():
-            raise InputError(f"the weights into layer {layer + 1} hold NaN or infinite values")
+    for layer, strength in enumerate(strengths(weights)):
+        strength = strength.cpu()
         targets, sources = strength.nonzero(as_tuple=True)  # torch stores [out, in]
         graph.add_edges_from(
             ((layer, source), (layer + 1, target), {"weight": weight, "distance": 1 / weight})
@@ -29,8 +31,16 @@ def neuron_graph(weights):
     return graph
 
 
+def strengths(weights):
+    """|w| in double precision, per layer.  Raises InputError if a weight is NaN or infinite."""
+    for layer, matrix in enumerate(weights, 1):
+        if not matrix.isfinite().all():
+            raise InputError(f"the weights into layer {layer} hold NaN or infinite values; train the network again")
+    return [matrix.detach().double().abs() for matrix in weights]
+
+
 def centralities(graph):
-    """Weighted in-degree, out-degree and betweenness of every neuron of a `neuron_graph`.
+    """Weighted in-degree, out-degree and betweenness of every neuron of a `neuron_graph`, by networkx.
 
     in_degree, out_degree: sum of |w| over incoming, outgoing edges.
     betweenness: fraction of the ordered pairs of other nodes whose shortest path by `distance` runs through the node,
@@ -47,13 +57,106 @@ def centralities(graph):
     }
 
 
-def strongest_edges(graph, per_layer):
-    """The heaviest edges out of each layer but the inputs: (source, target, weight), at most `per_layer` of each."""
-    edges = sorted(graph.edges(data="weight"), key=lambda edge: -edge[2])
-    outgoing = {}
-    for source, target, weight in edges:
-        outgoing.setdefault(source[0], []).append((source, target, weight))
-    return [edge for layer, its_edges in sorted(outgoing.items()) if layer > 0 for edge in its_edges[:per_layer]]
+def layered_centralities(weights):
+    """The table of `centralities` for each of many networks at once, by the layered engine.
+
+    weights: one [networks, out, in] tensor per layer of connections.  Returns a list of tables.
+    """
+    per_layer = betweenness(weights)
+    layers = [strength.cpu() for strength in strengths(weights)]
+    tables = []
+    for k in range(len(weights[0])):
+        # summed one by one, as networkx does, so that both engines agree to the last bit
+        in_degrees = [[0] * layers[0].shape[2], *([sum(row) for row in layer[k].tolist()] for layer in layers)]
+        out_degrees = [*([sum(column) for column in layer[k].T.tolist()] for layer in layers), [0] * layers[-1].shape[1]]
+        tables.append({
+            (layer, index): {"in_degree": into, "out_degree": out, "betweenness": between}
+            for layer, columns in enumerate(zip(in_degrees, out_degrees, (b[k].tolist() for b in per_layer)))
+            for index, (into, out, between) in enumerate(zip(*columns))
+        })  # fmt: skip
+    return tables
+
+
+@torch.no_grad()
+def betweenness(weights):
+    """Shortest-path betweenness of every neuron, exactly as networkx defines it, by min-plus products.
+
+    In a layered DAG the shortest distances from a layer to all later ones are min-plus matrix products, layer by layer.
+    Walking back, the dependency of a source on a neuron is, summed over the neurons of the next layer that it leads to,
+    the share of their shortest paths it carries times (1 + their own dependency): Brandes (2001), theorem 6.  Sources
+    are handled in batches of bounded memory.  Where shortest paths are unique their number is 1 and the sum is a scatter;
+    where two sums of distances are equal in double precision, paths are counted, so that they share the pair.
+
+    weights: one [out, in] or [networks, out, in] tensor per layer of connections, on one device; zero is no edge.
+    Returns one float64 tensor [neurons] or [networks, neurons] per layer, inputs and outputs (always 0) included.
+    Raises InputError if a weight is NaN or infinite.
+    """
+    distances = [1 / strength for strength in strengths(weights)]  # no edge: infinitely long
+    sizes = [distances[0].shape[-1], *(distance.shape[-2] for distance in distances)]
+    total = [distances[0].new_zeros(*distances[0].shape[:-2], size) for size in sizes]
+    networks = distances[0].shape[:-2].numel()
+    numbers_per_source = networks * max(distance.shape[-2:].numel() for distance in distances)
+    buffer = distances[0].new_empty(max(BATCH_NUMBERS, numbers_per_source))
+    for layer in range(len(distances) - 1):
+        for lengths in distances[layer].mT.split(max(1, BATCH_NUMBERS // numbers_per_source), dim=-2):
+            dependencies = _dependencies(lengths, distances[layer + 1 :], buffer)
+            for inner, dependency in enumerate(dependencies, layer + 1):
+                total[inner] += dependency.sum(-2)
+    n = sum(sizes)
+    scale = 1 / ((n - 1) * (n - 2)) if n > 2 else 1
+    return [pairs * scale for pairs in total]
+
+
+def _dependencies(lengths, distances, buffer):
+    """Brandes's dependencies of sources on the neurons between them and the last layer, where paths are unique.
+
+    lengths: [..., sources, neurons], distances from the sources to the first of these layers.
+    distances: [..., out, in] of each step from there on.  buffer: room for the largest [..., sources, out, in].
+    Returns [..., sources, neurons] for each layer but the last.
+    """
+    steps = []
+    first = lengths
+    for distance in distances:
+        shape = (*lengths.shape[:-1], *distance.shape[-2:])
+        roads = buffer[: torch.Size(shape).numel()].view(shape)
+        torch.add(lengths.unsqueeze(-2), distance.unsqueeze(-3), out=roads)
+        lengths, previous = roads.min(-1)
+        roads.scatter_(-1, previous.unsqueeze(-1), torch.inf)
+        if ((roads.amin(-1) == lengths) & lengths.isfinite()).any():
+            return _shared_dependencies(first, distances)
+        steps.append((lengths.isfinite(), previous, distance.shape[-1]))
+    dependencies = [torch.zeros_like(lengths)]
+    for reached, previous, size in reversed(steps):
+        passed_on = reached * (1 + dependencies[0])
+        dependencies.insert(0, passed_on.new_zeros(*passed_on.shape[:-1], size).scatter_add_(-1, previous, passed_on))
+    return dependencies[:-1]
+
+
+def _shared_dependencies(lengths, distances):
+    """As `_dependencies`, where several shortest paths may share a pair."""
+    paths = lengths.isfinite().double()
+    shares = []
+    for distance in distances:
+        roads = lengths.unsqueeze(-2) + distance.unsqueeze(-3)
+        lengths = roads.amin(-1)
+        carried = ((roads == lengths.unsqueeze(-1)) & roads.isfinite()) * paths.unsqueeze(-2)  # paths by way of each in
+        paths = carried.sum(-1)
+        shares.append(carried / paths.clamp(min=1).unsqueeze(-1))
+    dependencies = [torch.zeros_like(lengths)]
+    for share in reversed(shares):
+        dependencies.insert(0, (share * (1 + dependencies[0]).unsqueeze(-1)).sum(-2))
+    return dependencies[:-1]
+
+
+def strongest_edges(weights, per_layer):
+    """The heaviest edges out of each layer but the inputs: (source, target, |w|), at most `per_layer` of each."""
+    edges = []
+    for layer, strength in enumerate(strengths(weights[1:]), 1):
+        for place in strength.flatten().argsort(descending=True, stable=True)[:per_layer].tolist():
+            target, source = divmod(place, strength.shape[1])
+            if strength[target, source] > 0:
+                edges.append(((layer, source), (layer + 1, target), strength[target, source].item()))
+    return edges
 
 
 def neuron_name(node):

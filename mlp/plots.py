@@ -95,14 +95,14 @@ def plot_centralities(table, candidates, limits, quantiles, title):
 
 
 @styled
-def plot_network(graph, table, candidates, receptive_fields, digits, title):
+def plot_network(weights, table, candidates, digits, title):
     """The network from left to right: receptive fields, hidden neurons, outputs.
 
     Nodes: area by in-degree relative to the largest of the layer, colour by betweenness, candidates ringed.  Edges: the
     strongest between two layers, width by |w|.  The inputs are shown as the first-layer weights that read them, one
     28 x 28 image per neuron; of a wide layer, those of the neurons with the highest in-degree.
 
-    receptive_fields: [neurons of layer 1, 784].  digits: what the outputs stand for.
+    weights: [out, in] per layer.  table: centralities per node.  digits: what the outputs stand for.
     """
     width, height = 10, 5.2  # inches, and the unit of all positions below
     layers = range(1, max(layer for layer, _ in table) + 1)
@@ -119,7 +119,7 @@ def plot_network(graph, table, candidates, receptive_fields, digits, title):
     axes.set(xlim=(0, width), ylim=(0, height + 0.5), aspect="equal")
     axes.axis("off")
 
-    edges = strongest_edges(graph, EDGES_PER_LAYER)
+    edges = strongest_edges(weights, EDGES_PER_LAYER)
     strength = numpy.array([weight for _, _, weight in edges])
     axes.add_collection(LineCollection([(position[source], position[target]) for source, target, _ in edges],
                                        linewidths=4 * strength / strength.max(initial=1), colors=GREY, alpha=0.6))
@@ -139,6 +139,7 @@ def plot_network(graph, table, candidates, receptive_fields, digits, title):
 
     shown = sorted(sorted(neurons[1], key=lambda node: -table[node]["in_degree"])[:MOST_RECEPTIVE_FIELDS])
     side = 0.9 * height / max(len(shown), MOST_RECEPTIVE_FIELDS)
+    receptive_fields = weights[0].detach().cpu().numpy()
     limit = numpy.quantile(abs(receptive_fields), 0.995)  # the few largest weights would fade all others
     for slot, node in enumerate(shown):
         middle = height * (1 - (slot + 0.5) / len(shown))

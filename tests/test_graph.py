@@ -4,11 +4,12 @@ import networkx
 import pytest
 import torch
 from conftest import random_weights
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import mlp.graph
 from mlp import InputError
-from mlp.graph import centralities, neuron_graph, strongest_edges
+from mlp.graph import betweenness, centralities, layered_centralities, neuron_graph, strongest_edges
 
 
 def test_a_network_worked_out_by_hand():
@@ -82,6 +83,71 @@ def test_centralities_equal_networkx_on_an_edge_list_of_the_same_weights(small_m
     assert {node: row["betweenness"] for node, row in table.items()} == pytest.approx(expected, abs=1e-12)
 
 
+layered_sizes = st.lists(st.integers(1, 7), min_size=2, max_size=5)
+
+
+def by_networkx(weights):
+    table = centralities(neuron_graph(weights))
+    return [
+        [row["betweenness"] for (its_layer, _), row in table.items() if its_layer == layer]
+        for layer in range(len(weights) + 1)
+    ]
+
+
+def assert_betweenness_equals_networkx(weights):
+    for ours, theirs in zip(betweenness(weights), by_networkx(weights), strict=True):
+        assert ours.tolist() == pytest.approx(theirs, rel=0, abs=1e-12)
+
+
+@settings(max_examples=300)
+@given(layered_sizes, st.integers(0, 10**6), st.sampled_from([0, 0.3, 0.7]))
+def test_layered_engine_equals_networkx(sizes, seed, pruned):
+    assert_betweenness_equals_networkx(random_weights(sizes, seed, pruned))
+
+
+@settings(max_examples=300)
+@given(layered_sizes, st.integers(0, 10**6), st.sampled_from([0, 0.3, 0.7]), st.sampled_from([1, 2, 5]))
+def test_layered_engine_splits_ties_as_networkx_does(sizes, seed, pruned, levels):
+    weights = [(weight * levels / 3).clamp(-levels, levels).round() for weight in random_weights(sizes, seed, pruned)]
+    assert_betweenness_equals_networkx(weights)
+
+
+@pytest.mark.parametrize("numbers", [1, 64, 1000])
+def test_batches_of_sources_change_nothing(monkeypatch, numbers):
+    weights = random_weights((20, 6, 5, 4), pruned=0.2)
+    weights[1] = weights[1].round()  # some ties
+    expected = betweenness(weights)
+    monkeypatch.setattr(mlp.graph, "BATCH_NUMBERS", numbers)
+    assert all(torch.equal(*pair) for pair in zip(betweenness(weights), expected, strict=True))
+
+
+def test_memory_is_capped(monkeypatch):
+    largest = []
+    monkeypatch.setattr(mlp.graph, "BATCH_NUMBERS", 1000)
+    original = mlp.graph._dependencies
+    monkeypatch.setattr(
+        mlp.graph, "_dependencies",
+        lambda lengths, distances, buffer: largest.append(buffer.numel()) or original(lengths, distances, buffer),
+    )  # fmt: skip
+    betweenness(random_weights((50, 10, 10, 3)))
+    assert len(largest) > 5, "everything was done at once"
+    assert max(largest) <= 1000
+
+
+def test_networks_side_by_side_are_the_networks_alone():
+    networks = [random_weights((6, 5, 4, 3), seed, pruned=0.3) for seed in range(4)]
+    networks[2] = [weight.sign() for weight in networks[2]]  # ties in one network only
+    together = betweenness([torch.stack(matrices) for matrices in zip(*networks)])
+    for k, weights in enumerate(networks):
+        for ours, alone in zip(together, betweenness(weights), strict=True):
+            assert ours[k].tolist() == pytest.approx(alone.tolist(), rel=0, abs=1e-15)
+
+
+def test_both_engines_give_the_same_table_to_the_last_bit(small_model):
+    (ours,) = layered_centralities([weight.unsqueeze(0) for weight in small_model.weights])
+    assert ours == centralities(neuron_graph(small_model.weights))
+
+
 def test_neurons_without_edges_stay_in_the_graph():
     graph = neuron_graph([torch.zeros(2, 3), torch.ones(1, 2)])
     assert len(graph) == 6
@@ -90,12 +156,13 @@ def test_neurons_without_edges_stay_in_the_graph():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(value):
-    with pytest.raises(InputError, match="layer 2"):
-        neuron_graph([torch.ones(2, 2), torch.tensor([[1.0, value]])])
+    for measure in (neuron_graph, betweenness):
+        with pytest.raises(InputError, match="layer 2"):
+            measure([torch.ones(2, 2), torch.tensor([[1.0, value]])])
 
 
 def test_strongest_edges_leave_the_inputs_out():
     weights = [torch.full((2, 3), 9.0), torch.tensor([[1.0, -3.0], [2.0, 0.0]]), torch.tensor([[0.5, 0.25]])]
-    assert strongest_edges(neuron_graph(weights), per_layer=2) == [
+    assert strongest_edges(weights, per_layer=2) == [
         ((1, 1), (2, 0), 3.0), ((1, 0), (2, 1), 2.0), ((2, 0), (3, 0), 0.5), ((2, 1), (3, 0), 0.25),
     ]  # fmt: skip
