@@ -1,31 +1,59 @@
-"""Ablate hidden neurons of high in-degree and low betweenness with their strongest inputs: accuracy per digit.
+"""Ablate hidden neurons of high in-degree and low betweenness with their strongest inputs; compare with matched modules.
 
     python are_modules_indegree_nobetween.py [CHECKPOINT]
 
-Writes ablation_per_digit.csv, .json, .png and .pdf to --figures-dir.
+Writes ablation_per_digit.csv, .json, .png and .pdf to --figures-dir; of several networks, also ablation_networks.*.
 """
 
+from functools import partial
+from itertools import product
+
+import numpy
 import torch
+from tqdm import tqdm
 
 from mlp.ablation import ablated_accuracy
 from mlp.commandline import (
-    Parser, add_candidate_options, add_figures_option, add_image_options, add_network_options, integer, load_network,
+    Parser,
+    add_candidate_options,
+    add_figures_option,
+    add_image_options,
+    add_network_options,
+    integer,
     run,
-)  # fmt: skip
+    selected_networks,
+)
 from mlp.data import load_digits
-from mlp.graph import centralities, neuron_graph, neuron_name
-from mlp.modules import indegree_nobetween_candidates, module_of, neurons_of
-from mlp.plots import plot_ablation
+from mlp.graph import layered_centralities, neuron_name
+from mlp.model import stacked
+from mlp.modules import (
+    indegree_nobetween_candidates,
+    layer_counts,
+    matched_modules,
+    module_of,
+    neurons_of,
+    same_rule_modules,
+)
+from mlp.plots import plot_ablation, plot_percentiles
 from mlp.results import percent, points, print_table, run_record, save_figure, save_results, writable_folder
-from mlp.statistics import wilson_interval
+from mlp.statistics import ablation_effects, across_networks, compare_with_null, wilson_interval
+
+EFFECTS = ("importance", "selectivity")
+NULLS = {"matched": "matched modules", "same_rule": "the same rule around non-candidates"}
 
 
 def parse_args(argv):
-    parser = Parser(description="Ablate hidden neurons of high in-degree and low betweenness with their strongest inputs.")
+    parser = Parser(description="Ablate hidden neurons of high in-degree and low betweenness with their strongest inputs; "
+                                "compare with matched modules.")
     add_network_options(parser)
     add_candidate_options(parser)
     parser.add_argument("--top-inputs", type=integer(0), default=4,
                         help="strongest incoming hidden neurons ablated with each candidate (default: %(default)s)")
+    parser.add_argument("--null-limit", type=integer(1), default=10_000,
+                        help="compare each module with all modules of as many neurons per layer if there are at most so "
+                             "many, or else with so many random ones (default: %(default)s)")
+    parser.add_argument("--seed", type=integer(0), default=0,
+                        help="decides which random modules are drawn, and the bootstrap (default: %(default)s)")
     add_figures_option(parser)
     add_image_options(parser)
     return parser.parse_args(argv)
@@ -33,53 +61,173 @@ def parse_args(argv):
 
 def main(argv=None):
     args = parse_args(argv)
-    model, digits, about = load_network(args)
+    models, digits, about = selected_networks(args)
     figures = writable_folder(args.figures_dir)
-    images, labels = (tensor.to(args.device) for tensor in load_digits(digits, train=False, data_dir=args.data_dir))
+    images, labels = (tensor.to(args.device) for tensor in load_digits(digits, False, args.data_dir))
+    images_per_digit = labels.bincount().tolist()
 
-    table = centralities(neuron_graph(model.weights))
-    candidates = indegree_nobetween_candidates(
-        table, args.in_degree_quantile, args.betweenness_quantile, args.max_candidates
-    )
+    rows = []
+    tables = layered_centralities(stacked(models.values())[0])
+    networks = tqdm(models.items(), desc="networks", unit="network", delay=2, disable=len(models) == 1)
+    for (k, model), table in zip(networks, tables):
+        candidates = indegree_nobetween_candidates(
+            table, args.in_degree_quantile, args.betweenness_quantile, args.max_candidates
+        )
+        generator = torch.Generator().manual_seed(args.seed + k)
+        silenced = ablate(model.to(args.device), candidates, images, labels, args.top_inputs, args.null_limit, generator)
+        rows += [{"network": k, **row} for row in table_rows(candidates, *silenced, model, digits, images_per_digit)]
+
+    record = run_record(args, device=args.device, seed=args.seed, network=about)
+    save_results(figures / "ablation_per_digit", rows, record)
+    shown = [row for row in rows if row["network"] == rows[0]["network"]]
+    which = "" if len(models) == 1 else f"Network {rows[0]['network']}. "
+    title = f"{which}Each candidate and its {args.top_inputs} strongest inputs ablated ({len(labels):,} test images)"
+    save_figure(plot_ablation(shown, digits, title), figures / "ablation_per_digit")
+
+    if len(models) == 1:
+        report_one(rows, digits)
+    else:
+        networks = mean_percentiles(rows, digits)
+        names = [f"{effect}_{null}" for effect, null in product(EFFECTS, NULLS)]
+        tests = {name: across_networks([row[name] for row in networks], args.seed) for name in names}
+        save_results(figures / "ablation_networks", networks, record | {"tests": tests})
+        save_figure(plot_percentiles(networks, tests, EFFECTS, NULLS), figures / "ablation_networks")
+        report_many(networks, tests)
+    print(f"saved {figures}/ablation_{'per_digit' if len(models) == 1 else '{per_digit,networks}'}.{{csv,json,png,pdf}}")
+
+
+def ablate(model, candidates, images, labels, top_inputs, null_limit, generator):
+    """Silence each candidate's module, and the modules of its two nulls.
+
+    Returns the modules (the empty one first, then one per candidate) with their accuracies [modules, digits], and per
+    candidate its two nulls: {"matched": (accuracies, whether complete), "same_rule": (accuracies, False)}.
+    """
     intact = torch.zeros(sum(model.hidden_sizes), dtype=torch.bool)
-    modules = torch.stack([intact, *(module_of(candidate, model.weights, args.top_inputs) for candidate in candidates)])
-    accuracy = ablated_accuracy(model.to(args.device), modules.to(args.device), images, labels)
+    modules = torch.stack([intact, *(module_of(candidate, model.weights, top_inputs) for candidate in candidates)])
+    counts = [layer_counts(module, model.hidden_sizes) for module in modules[1:]]
+    matched = {count: matched_modules(count, model.hidden_sizes, null_limit, generator) for count in sorted(set(counts))}
+    same_rule = [same_rule_modules(candidate, candidates, model.weights, top_inputs) for candidate in candidates]
 
-    rows = ablation_rows(candidates, modules, model.hidden_sizes, accuracy.tolist(), digits, labels.bincount().tolist())
-    save_results(figures / "ablation_per_digit", rows, run_record(args, device=args.device, network=about))
-    title = f"Accuracy with each candidate and its {args.top_inputs} strongest inputs ablated ({len(labels):,} test images)"
-    save_figure(plot_ablation(rows, digits, title), figures / "ablation_per_digit")
+    parts = [modules, *(null for null, _ in matched.values()), *same_rule]
+    progress = partial(tqdm, desc="modules", unit="batch", delay=2, leave=False)
+    accuracy = ablated_accuracy(model, torch.cat(parts), images, labels, progress).split([len(part) for part in parts])
+    matched_accuracy = dict(zip(matched, accuracy[1 : 1 + len(matched)]))
+    nulls = [
+        {"matched": (matched_accuracy[count], matched[count][1]), "same_rule": (others, False)}
+        for count, others in zip(counts, accuracy[1 + len(matched) :])
+    ]
+    return modules, accuracy[0], nulls
 
-    print_table([printed(row, digits) for row in rows])
-    if not candidates:
-        print("no hidden neuron is a candidate at these quantiles; lower --in-degree-quantile or raise the other")
-    print(f"saved {figures}/ablation_per_digit.{{csv,json,png,pdf}}")
 
+def table_rows(candidates, modules, accuracy, nulls, model, digits, images_per_digit):
+    """One row per ablation, the intact network first.
 
-def ablation_rows(candidates, modules, hidden_sizes, accuracy, digits, images_per_digit):
-    """One row per ablation, the intact network first: who is silent, and what is left (fractions)."""
+    accuracy_, low_, high_ (95 % Wilson interval), drop_ and null_low_, null_high_ (5-95 % of the matched null) per digit
+    and drop, their mean, are fractions; importance, selectivity and what their nulls say are percentage points.
+    """
     names = [("intact", "", ""), *((neuron_name(candidate), *candidate) for candidate in candidates)]
     rows = []
     for (name, layer, index), module, its_accuracy in zip(names, modules, accuracy):
-        members = neurons_of(module, hidden_sizes)
+        members = neurons_of(module, model.hidden_sizes)
         row = {"neuron": name, "layer": layer, "index": index, "members": len(members),
                "module": " ".join(map(neuron_name, members))}
-        for digit, fraction, intact, images in zip(digits, its_accuracy, accuracy[0], images_per_digit):
+        for digit, fraction, intact, images in zip(digits, its_accuracy.tolist(), accuracy[0].tolist(), images_per_digit):
             low, high = wilson_interval(fraction, images)
             row |= {f"accuracy_{digit}": fraction, f"low_{digit}": low, f"high_{digit}": high,
                     f"drop_{digit}": intact - fraction}
         row["drop"] = sum(row[f"drop_{digit}"] for digit in digits) / len(digits)
         rows.append(row)
+
+    effects = ablation_effects(accuracy[0], accuracy[1:])
+    for place, (row, its_nulls) in enumerate(zip(rows[1:], nulls)):
+        low, high = numpy.quantile(its_nulls["matched"][0], [0.05, 0.95], axis=0).tolist()
+        for digit, null_low, null_high in zip(digits, low, high):
+            row |= {f"null_low_{digit}": null_low, f"null_high_{digit}": null_high}
+        for effect in EFFECTS:
+            row[effect] = effects[effect][place].item()
+            for name, (null_accuracy, complete) in its_nulls.items():
+                null = ablation_effects(accuracy[0], null_accuracy)[effect]
+                compared = compare_with_null(row[effect], null, includes_observed=complete)
+                row |= {f"{effect}_{name}_{key}": value for key, value in compared.items()}
     return rows
 
 
-def printed(row, digits):
-    """A row of the printed table, in percent and percentage points."""
+def mean_percentiles(rows, digits):
+    """One row per network: its accuracy, its candidates, and their mean percentile in each effect among each null."""
+    by_network = {}
+    for row in rows:
+        by_network.setdefault(row["network"], []).append(row)
+    networks = []
+    for k, (intact, *candidates) in by_network.items():
+        row = {"network": k, "accuracy": mean(intact[f"accuracy_{digit}"] for digit in digits), "candidates": len(candidates)}
+        for effect, null in product(EFFECTS, NULLS):
+            row[f"{effect}_{null}"] = mean(candidate[f"{effect}_{null}_percentile"] for candidate in candidates)
+        networks.append(row)
+    return networks
+
+
+def mean(values):
+    """The mean of the values that are defined, or NaN."""
+    defined = [value for value in values if not numpy.isnan(value)]
+    return sum(defined) / len(defined) if defined else numpy.nan
+
+
+def report_one(rows, digits):
+    """Print the accuracies of one network, how they compare with the nulls, and the verdict."""
+    intact, *candidates = rows
+    print_table([
+        {"neuron": row["neuron"], "module": row["module"] or "-",
+         **{f"digit {digit}": percent(row[f"accuracy_{digit}"]) for digit in digits}, "mean drop": points(row["drop"])}
+        for row in rows
+    ])
+    if not candidates:
+        print("no hidden neuron is a candidate at these quantiles; lower --in-degree-quantile or raise the other")
+        return
+    print()
+    for null, meaning in NULLS.items():
+        print(f"Among {meaning}, in percentage points (the interval holds 90 % of them; in brackets the least possible p):")
+        print_table([null_line(row, effect, null) for row in candidates for effect in EFFECTS])
+        print()
+    shares = [sum(row[f"{effect}_matched_p"] <= 0.05 for row in candidates) for effect in EFFECTS]
+    averages = [mean(row[f"{effect}_matched_percentile"] for row in candidates) for effect in EFFECTS]
+    print(
+        f"Verdict: of {len(candidates)} candidates, {shares[0]} are more important and {shares[1]} more selective than "
+        f"matched modules at p <= 0.05; on average they lie at percentile {averages[0]:.0f} and {averages[1]:.0f}, where "
+        "chance is 50. One network is one observation: for a test, train many with train.py --networks."
+    )
+
+
+def null_line(row, effect, null):
+    """A line of the printed table: where an effect of a candidate lies among one of its nulls."""
+    value = {key: row[f"{effect}_{null}_{key}"] for key in ("n", "median", "low", "high", "percentile", "p", "smallest_p")}
     return {
-        "neuron": row["neuron"], "module": row["module"] or "-",
-        **{f"digit {digit}": percent(row[f"accuracy_{digit}"]) for digit in digits},
-        "mean drop": points(row["drop"]),
-    }  # fmt: skip
+        "neuron": row["neuron"], "effect": effect, "candidate": f"{row[effect]:.1f}", "null n": str(value["n"]),
+        "median": "{median:.1f}".format(**value), "5-95 %": "{low:.1f} to {high:.1f}".format(**value),
+        "percentile": "{percentile:.0f}".format(**value), "p": "{p:.2g} ({smallest_p:.2g})".format(**value),
+    }
+
+
+def report_many(networks, tests):
+    """Print what the networks say together, and the verdict."""
+    lines = []
+    for effect, null in product(EFFECTS, NULLS):
+        test = tests[f"{effect}_{null}"]
+        lines.append({
+            "effect": effect, "among": NULLS[null], "networks": str(test["networks"]),
+            "median percentile": f"{test['median']:.1f}", "95 % interval": f"{test['low']:.1f} to {test['high']:.1f}",
+            "Wilcoxon p": f"{test['p']:.2g}",
+        })
+    print_table(lines)
+
+    def compared(effect, null):
+        test = tests[f"{effect}_{null}"]
+        more = "neither more nor less" if test["p"] > 0.05 else "more" if test["median"] > 50 else "less"
+        adjective = {"importance": "important", "selectivity": "selective"}[effect]
+        return f"{more} {adjective} (median percentile {test['median']:.0f}, p = {test['p']:.2g})"
+
+    print(f"Verdict: over {len(networks)} networks, candidates are {compared('importance', 'matched')} and "
+          f"{compared('selectivity', 'matched')} than {NULLS['matched']}. Compared with {NULLS['same_rule']}, they are "
+          f"{compared('importance', 'same_rule')} and {compared('selectivity', 'same_rule')}.")
 
 
 if __name__ == "__main__":

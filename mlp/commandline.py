@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from mlp import InputError
-from mlp.model import load_checkpoint
+from mlp.model import load_networks
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEFAULT_DIGITS = "3,5,7"
@@ -114,9 +114,13 @@ def add_figures_option(parser):
                         help="folder that figures and numbers are written to (default: %(default)s)")
 
 
-def add_image_options(parser):
+def add_data_option(parser):
     parser.add_argument("--data-dir", type=Path, default=REPOSITORY / "data",
                         help="folder that holds MNIST/raw/; what is missing there is downloaded (default: %(default)s)")
+
+
+def add_image_options(parser):
+    add_data_option(parser)
     parser.add_argument("--device", type=device, default="auto",
                         help="cpu, cuda, or auto: cuda where there is one (default: %(default)s)")
 
@@ -125,6 +129,8 @@ def add_network_options(parser):
     parser.add_argument("checkpoint", type=Path, nargs="?", metavar="CHECKPOINT",
                         help="a file saved by train.py, or a plain state dict of an MLP "
                              "(default: the one that train.py saves for --digits)")
+    parser.add_argument("--network", type=integer(0), metavar="K",
+                        help="of a checkpoint with many networks, take only number K, from 0 (default: all)")
     parser.add_argument("--digits", type=digits,
                         help="what the outputs of the network stand for "
                              f"(default: what the checkpoint says, or else {DEFAULT_DIGITS})")
@@ -146,14 +152,15 @@ def checkpoint_name(digits):
     return f"mlp_mnist{''.join(map(str, digits))}.pt"
 
 
-def load_network(args):
-    """The network that the command line names: (model, digits its outputs stand for, what is known about it).
+def selected_networks(args):
+    """The networks that the command line names: ({number: model}, digits of their outputs, what is known about them).
 
-    Raises InputError if it cannot be loaded, or if the digits are in doubt.
+    Raises InputError if they cannot be loaded, if there is no such --network, or if the digits are in doubt.
     """
     path = args.checkpoint or REPOSITORY / "mlp" / checkpoint_name(args.digits or digits(DEFAULT_DIGITS))
-    model, about = load_checkpoint(path)
-    outputs = model.sizes[-1]
+    models, about = load_networks(path)
+    outputs = models[0].sizes[-1]
+    chosen = args.digits or digits(DEFAULT_DIGITS)
     if "digits" in about:
         try:
             remembered = digits(",".join(map(str, about["digits"])))
@@ -163,12 +170,14 @@ def load_network(args):
             raise InputError(f"--digits {_spelled(args.digits)}: {path} was trained on {_spelled(remembered)}; "
                              "leave --digits out, or name another checkpoint")
         chosen = remembered
-    else:
-        chosen = args.digits or digits(DEFAULT_DIGITS)
     if len(chosen) != outputs:
         raise InputError(f"--digits {_spelled(chosen)}: {path} has {outputs} outputs; "
                          "name the digit that each output stands for, in order")
-    return model, chosen, about
+    if args.network is None:
+        return dict(enumerate(models)), chosen, about
+    if args.network >= len(models):
+        raise InputError(f"--network {args.network}: {path} holds {len(models)}; choose from 0 to {len(models) - 1}")
+    return {args.network: models[args.network]}, chosen, about
 
 
 def _spelled(digits):

@@ -73,7 +73,7 @@ def layered_centralities(weights):
             (layer, index): {"in_degree": into, "out_degree": out, "betweenness": between}
             for layer, columns in enumerate(zip(in_degrees, out_degrees, (b[k].tolist() for b in per_layer)))
             for index, (into, out, between) in enumerate(zip(*columns))
-        })  # fmt: skip
+        })
     return tables
 
 
@@ -95,10 +95,11 @@ def betweenness(weights):
     sizes = [distances[0].shape[-1], *(distance.shape[-2] for distance in distances)]
     total = [distances[0].new_zeros(*distances[0].shape[:-2], size) for size in sizes]
     networks = distances[0].shape[:-2].numel()
-    numbers_per_source = networks * max(distance.shape[-2:].numel() for distance in distances)
-    buffer = distances[0].new_empty(max(BATCH_NUMBERS, numbers_per_source))
+    roads_per_source = max((networks * distance.shape[-2:].numel() for distance in distances[1:]), default=1)
+    sources_at_once = min(max(1, BATCH_NUMBERS // roads_per_source), max(sizes))
+    buffer = distances[0].new_empty(sources_at_once * roads_per_source)  # made once: fresh memory costs more than sums
     for layer in range(len(distances) - 1):
-        for lengths in distances[layer].mT.split(max(1, BATCH_NUMBERS // numbers_per_source), dim=-2):
+        for lengths in distances[layer].mT.split(sources_at_once, dim=-2):
             dependencies = _dependencies(lengths, distances[layer + 1 :], buffer)
             for inner, dependency in enumerate(dependencies, layer + 1):
                 total[inner] += dependency.sum(-2)

@@ -57,44 +57,72 @@ def initial_model(sizes, seed):
         return MLP(sizes)
 
 
-def save_checkpoint(path, model, **about):
-    """Save a network and what is worth knowing `about` it (JSON values: digits, seed, options ...).
+def save_checkpoint(path, models, **about):
+    """Save one network, or a list of them, and what is worth knowing `about` it (JSON values: digits, seed, options ...).
 
     The file appears whole or not at all.  Raises InputError if it cannot be written.
     """
-    state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    if isinstance(models, nn.Module):
+        models = [models]
+    states = [{name: tensor.detach().cpu() for name, tensor in model.state_dict().items()} for model in models]
     with replacing(path) as temporary:
-        torch.save({"state": state, "about": json.dumps(about)}, temporary)
+        torch.save({"networks": states, "about": json.dumps(about)}, temporary)
 
 
 def load_checkpoint(path):
-    """Load a network saved by `save_checkpoint`, or a plain state dict of an MLP.
+    """Load the one network of a checkpoint: (model, about).  As `load_networks`, but several networks are refused."""
+    models, about = load_networks(path)
+    if len(models) > 1:
+        raise InputError(f"{path}: holds {len(models)} networks; load them with load_networks")
+    return models[0], about
+
+
+def load_networks(path):
+    """Load networks saved by `save_checkpoint`, or the plain state dict of an MLP, or a list of such.
 
     The layers of a state dict are its 2-D tensors named `...weight`, in order, each with the `...bias` of the same
     prefix, or with none.  Numbers become float32.
 
-    Returns (model, about), on the CPU; `about` is {} for a plain state dict.
-    Raises InputError if the file is missing, damaged, holds code, or describes no finite MLP on MNIST pixels.
+    Returns (models, about), on the CPU; all models have the same sizes, and `about` is {} for plain state dicts.
+    Raises InputError if the file is missing, damaged, holds code, or describes no finite MLPs of one shape on MNIST pixels.
     """
     content = _read(path)
     about = {}
-    if isinstance(content, dict) and set(content) == {"state", "about"}:
+    if isinstance(content, dict) and set(content) == {"networks", "about"}:
         try:
-            content, about = content["state"], dict(json.loads(content["about"]))
+            content, about = content["networks"], dict(json.loads(content["about"]))
         except (TypeError, ValueError) as error:
             raise InputError(f"{path}: the checkpoint is damaged; train it again with: python train.py") from error
-    try:
-        weights, biases = _linear_layers(content)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    states = content if isinstance(content, list) and content else [content]
+    models = []
+    for k, state in enumerate(states):
+        try:
+            models.append(_model(*_linear_layers(state)))
+        except InputError as error:
+            where = f"{path}: network {k}" if len(states) > 1 else path
+            raise InputError(f"{where}: {error}") from None
+        if models[k].sizes != models[0].sizes:
+            shapes = f"{models[0].sizes} and {models[k].sizes}"
+            raise InputError(f"{path}: networks 0 and {k} have different shapes, {shapes}; save those of one shape together")
+    return models, about
 
-    with torch.device("meta"):  # no initialisation that the next line would overwrite
-        model = MLP([PIXELS, *map(len, weights)])
+
+def stacked(models):
+    """The parameters of networks of one shape: weights [networks, out, in] and biases [networks, out] per layer."""
+    weights = [torch.stack(matrices).detach() for matrices in zip(*(model.weights for model in models))]
+    biases = [torch.stack(vectors).detach() for vectors in zip(*(model.biases for model in models))]
+    return weights, biases
+
+
+def _model(weights, biases):
+    """The MLP with these parameters."""
+    with torch.device("meta"):  # no initialisation that the next lines would overwrite
+        model = MLP([weights[0].shape[1], *map(len, weights)])
     state = {}
     for layer, (weight, bias) in enumerate(zip(weights, biases)):
         state |= {f"layers.{layer}.weight": weight, f"layers.{layer}.bias": bias}
     model.load_state_dict(state, assign=True)
-    return model, about
+    return model
 
 
 def _read(path):

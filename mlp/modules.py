@@ -1,5 +1,8 @@
 """Modules: sets of hidden neurons, each a boolean vector over all hidden neurons, layer after layer."""
 
+from itertools import combinations
+from math import comb, prod
+
 import numpy
 import torch
 
@@ -72,3 +75,44 @@ def neurons_of(module, hidden_sizes):
     """The hidden neurons (layer, index) of a module, in ascending order."""
     layers = module.split(list(hidden_sizes))
     return [(layer, index) for layer, members in enumerate(layers, 1) for index in members.nonzero().flatten().tolist()]
+
+
+def layer_counts(module, hidden_sizes):
+    """How many members a module has in each hidden layer: (4, 1, 0)."""
+    return tuple(int(members.sum()) for members in module.split(list(hidden_sizes)))
+
+
+def matched_modules(counts, hidden_sizes, limit, generator):
+    """The modules that have `counts` neurons in the hidden layers: all of them, or a random sample.
+
+    If there are at most `limit`, every one is listed once.  Otherwise `limit` are drawn uniformly and independently,
+    blind to what is being tested.
+
+    Returns (boolean [modules, hidden neurons], whether these are all).
+    """
+    if prod(map(comb, hidden_sizes, counts)) <= limit:
+        layers = []
+        for width, count in zip(hidden_sizes, counts):
+            chosen = torch.tensor(list(combinations(range(width), count)), dtype=torch.int64)
+            layers.append(torch.zeros(len(chosen), width, dtype=torch.bool).scatter_(1, chosen, True))
+        rows = torch.cartesian_prod(*(torch.arange(len(layer)) for layer in layers)).view(-1, len(layers))
+        return torch.cat([layer[row] for layer, row in zip(layers, rows.T)], dim=1), True
+    layers = []
+    for width, count in zip(hidden_sizes, counts):
+        layers.append(torch.rand(limit, width, generator=generator).argsort(dim=1) < count)  # of a random permutation
+    return torch.cat(layers, dim=1), False
+
+
+def same_rule_modules(candidate, candidates, weights, top_inputs=4):
+    """The modules of the other neurons of the candidate's layer, by the same rule, that are no candidates themselves.
+
+    Those whose pruned inputs leave them with other numbers of neurons per layer do not match and are left out.
+    Returns boolean [modules, hidden neurons].
+    """
+    layer, _ = candidate
+    widths = [len(matrix) for matrix in weights[:-1]]
+    counts = layer_counts(module_of(candidate, weights, top_inputs), widths)
+    others = [(layer, index) for index in range(widths[layer - 1]) if (layer, index) not in candidates]
+    modules = [module_of(other, weights, top_inputs) for other in others]
+    matched = [module for module in modules if layer_counts(module, widths) == counts]
+    return torch.stack(matched) if matched else torch.zeros(0, sum(widths), dtype=torch.bool)

@@ -43,17 +43,24 @@ def styled(plot):
 
 
 @styled
-def plot_history(history, test_accuracy, classes, images_used):
-    """Loss and accuracy per epoch on training and validation images, with test accuracy and chance."""
+def plot_history(history, tests, classes, counts):
+    """Loss and accuracy per epoch on training and validation images, with test accuracy and chance.
+
+    history: rows of `mlp.training.train`; of several networks the median and the range are drawn.
+    tests: a row per network with its test `accuracy`.  counts: images per split.
+    """
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     loss_axes, accuracy_axes = figure.subplots(1, 2)
-    epochs = [row["epoch"] for row in history]
+    epochs = sorted({row["epoch"] for row in history})
     for name, color, marker in (("training", "#3f90da", "o"), ("validation", "#ffa90e", "s")):
-        style = {"color": color, "marker": marker, "markersize": 3, "label": name}
-        loss_axes.plot(epochs, [row[f"{name}_loss"] for row in history], **style)
-        accuracy_axes.plot(epochs, [100 * row[f"{name}_accuracy"] for row in history], **style)
-    accuracy_axes.axhline(100 * test_accuracy, color=CANDIDATE_COLOR, linestyle="--", linewidth=1,
-                          label=f"test, at the end: {100 * test_accuracy:.1f} %")
+        for axes, measure, scale in ((loss_axes, "loss", 1), (accuracy_axes, "accuracy", 100)):
+            values = numpy.array([scale * row[f"{name}_{measure}"] for row in history]).reshape(len(epochs), len(tests))
+            axes.plot(epochs, numpy.median(values, axis=1), color=color, marker=marker, markersize=3, label=name)
+            if len(tests) > 1:
+                axes.fill_between(epochs, values.min(1), values.max(1), color=color, alpha=0.2, linewidth=0)
+    accuracy = 100 * numpy.median([row["accuracy"] for row in tests])
+    accuracy_axes.axhline(accuracy, color=CANDIDATE_COLOR, linestyle="--", linewidth=1,
+                          label=f"test, at the end: {accuracy:.1f} %")
     accuracy_axes.axhline(100 / classes, color=GREY, linestyle=":", linewidth=1, label=f"chance: {100 / classes:.1f} %")
     loss_axes.set(xlabel="epoch", ylabel="cross-entropy (nats)", ylim=(0, None))
     accuracy_axes.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 102))
@@ -61,36 +68,44 @@ def plot_history(history, test_accuracy, classes, images_used):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     loss_axes.legend()
     accuracy_axes.legend(loc="center right")
-    figure.suptitle(f"Training history ({images_used})", fontsize=10)
+    networks = "" if len(tests) == 1 else f"{len(tests)} networks, median and range; "
+    images = ", ".join(f"{n:,} {split}" for split, n in counts.items())
+    figure.suptitle(f"Training history ({networks}{images} images)", fontsize=10)
     return figure
 
 
 @styled
-def plot_centralities(table, candidates, limits, quantiles, title):
-    """In-degree against betweenness, a panel per hidden layer, with the limits that make a candidate.
+def plot_centralities(tables, candidates, limits, quantiles, title):
+    """In-degree against betweenness, a panel per hidden layer, candidates and the limits that make them marked.
 
-    table: centralities per node.  limits: {layer: (lowest in-degree, highest betweenness)}, the two `quantiles`.
+    tables: centralities per node, candidates, and limits {layer: (lowest in-degree, highest betweenness)}, the two
+    `quantiles`: each a list with one entry per network.  Many networks are drawn together, without their own limits.
     """
-    figure = Figure(figsize=(max(7, 3 * len(limits)), 3.6), layout="constrained")
-    for axes, (layer, (lowest, highest)) in zip(figure.subplots(1, len(limits), squeeze=False)[0], limits.items()):
-        neurons = [node for node in table if node[0] == layer]
-        for chosen, style in (
-            (False, {"color": GREY, "marker": "o", "s": 28, "label": "hidden neuron"}),
-            (True, {"color": CANDIDATE_COLOR, "marker": "D", "s": 34, "label": "candidate"}),
+    alone = len(tables) == 1
+    figure = Figure(figsize=(max(7, 3 * len(limits[0])), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(limits[0]), squeeze=False)[0]
+    for axes, layer in zip(panels, limits[0]):
+        points = [
+            (row["in_degree"], row["betweenness"], node[1], node in chosen)
+            for table, chosen in zip(tables, candidates) for node, row in table.items() if node[0] == layer
+        ]
+        for is_candidate, style in (
+            (False, {"color": GREY, "marker": "o", "label": "hidden neuron"}),
+            (True, {"color": CANDIDATE_COLOR, "marker": "D", "label": "candidate"}),
         ):
-            group = [node for node in neurons if (node in candidates) == chosen]
-            axes.scatter([table[node]["in_degree"] for node in group], [table[node]["betweenness"] for node in group],
-                         zorder=3, **style)
-        axes.axvline(lowest, color=GREY, linestyle="--", linewidth=1, label=f"in-degree, quantile {quantiles[0]:g}")
-        axes.axhline(highest, color=GREY, linestyle=":", linewidth=1.4, label=f"betweenness, quantile {quantiles[1]:g}")
-        for node in neurons if len(neurons) <= MOST_LABELS else ():
-            axes.annotate(str(node[1]), (table[node]["in_degree"], table[node]["betweenness"]),
-                          xytext=(5, -10 if node in candidates else 4), textcoords="offset points", fontsize=8)
-        axes.set(title=f"layer {layer} (n = {len(neurons)} neurons)", xlabel="weighted in-degree (sum of |w|)")
+            group = [point for point in points if point[3] == is_candidate]
+            axes.scatter([point[0] for point in group], [point[1] for point in group], s=30 if alone else 5, zorder=3, **style)
+        if alone:
+            lowest, highest = limits[0][layer]
+            axes.axvline(lowest, color=GREY, linestyle="--", linewidth=1, label=f"in-degree, quantile {quantiles[0]:g}")
+            axes.axhline(highest, color=GREY, linestyle=":", linewidth=1.4, label=f"betweenness, quantile {quantiles[1]:g}")
+        for x, y, index, is_candidate in points if len(points) <= MOST_LABELS else ():
+            axes.annotate(str(index), (x, y), xytext=(5, -10 if is_candidate else 4), textcoords="offset points", fontsize=8)
+        axes.set(title=f"layer {layer} (n = {len(points)} neurons)", xlabel="weighted in-degree (sum of |w|)")
         axes.margins(0.12)
-    figure.axes[0].set_ylabel("betweenness (share of shortest paths)")
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    figure.suptitle(title, fontsize=10)
+    panels[0].set_ylabel("betweenness (share of shortest paths)")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.suptitle(title if alone else f"{title}, {len(tables)} networks", fontsize=10)
     return figure
 
 
@@ -134,7 +149,7 @@ def plot_network(weights, table, candidates, digits, title):
         edgecolors=[CANDIDATE_COLOR if node in candidates else "white" for node in position],
         linewidths=[largest_area**0.5 / 30 + 1.2 if node in candidates else 0.3 for node in position],
         cmap="cividis", zorder=3,
-    )  # fmt: skip
+    )
     figure.colorbar(nodes, ax=axes, label="betweenness (share of shortest paths)", fraction=0.025, pad=0.01)
 
     shown = sorted(sorted(neurons[1], key=lambda node: -table[node]["in_degree"])[:MOST_RECEPTIVE_FIELDS])
@@ -175,7 +190,8 @@ def plot_ablation(rows, digits, title):
     """Accuracy per digit with each module ablated: a group of bars per candidate, a bar per digit.
 
     rows: the intact network first, then a row per candidate, with `neuron`, `layer`, `members` and for each digit
-    `accuracy_<digit>` and its 95 % interval `low_<digit>`, `high_<digit>`, as fractions.
+    `accuracy_<digit>`, its 95 % interval `low_<digit>`, `high_<digit>`, and of candidates the middle 90 % of its matched
+    null, `null_low_<digit>`, `null_high_<digit>`, as fractions.
     """
     intact, *candidates = rows
     groups = [candidates[start:start + MOST_GROUPS] for start in range(0, len(candidates), MOST_GROUPS)] or [[]]
@@ -186,8 +202,12 @@ def plot_ablation(rows, digits, title):
         for place, digit in enumerate(digits):
             center = [number - 0.4 + (place + 0.5) * bar for number in range(len(group))]
             accuracy, low, high = ([100 * row[f"{name}_{digit}"] for row in group] for name in ("accuracy", "low", "high"))
-            axes.bar(center, accuracy, bar * 0.92, color=DIGIT_COLORS[digit], label=f"digit {digit}")
-            axes.vlines(center, low, high, color="black", linewidth=1)
+            null = [100 * (row[f"null_high_{digit}"] - row[f"null_low_{digit}"]) for row in group]
+            null_low = [100 * row[f"null_low_{digit}"] for row in group]
+            axes.bar(center, null, bar * 0.96, null_low, color="#d9d9d9", edgecolor="#9c9c9c", linewidth=0.6,
+                     label="90 % of matched modules" if place == len(digits) - 1 else None, zorder=1)
+            axes.bar(center, accuracy, bar * 0.62, color=DIGIT_COLORS[digit], label=f"digit {digit}", zorder=2)
+            axes.vlines(center, low, high, color="black", linewidth=1, zorder=3)
             for x in center:
                 axes.annotate(str(digit), (x, 0), xytext=(0, -10), textcoords="offset points", ha="center", fontsize=8)
         for digit in digits:
@@ -202,4 +222,48 @@ def plot_ablation(rows, digits, title):
         axes.text(0, 50, "no candidates", ha="center")
     panels[0].set_title(title, loc="left")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
+    return figure
+
+
+@styled
+def plot_percentiles(networks, tests, effects, nulls):
+    """Where the candidates of many networks lie among their nulls: a panel per effect, a column per null.
+
+    networks: a row per network with the mean percentile of its candidates, `<effect>_<null>`.
+    tests: {"<effect>_<null>": what `mlp.statistics.across_networks` returns}.  nulls: {null: what it means}.
+    """
+    figure = Figure(figsize=(8, 3.8), layout="constrained")
+    panels = figure.subplots(1, len(effects), sharey=True)
+    jitter = numpy.random.default_rng(0).uniform(-0.28, 0.28, len(networks))
+    for axes, effect in zip(panels, effects):
+        for place, null in enumerate(nulls):
+            test = tests[f"{effect}_{null}"]
+            axes.scatter(place + jitter, [row[f"{effect}_{null}"] for row in networks], s=9, color="#3f90da", alpha=0.6,
+                         linewidths=0, label="a network: mean of its candidates")
+            axes.errorbar(place, test["median"], [[test["median"] - test["low"]], [test["high"] - test["median"]]],
+                          color="black", marker="D", markersize=5, capsize=5, linewidth=1.6, linestyle="",
+                          label="median with 95 % bootstrap interval")
+            axes.annotate(f"p = {test['p']:.2g}", (place, 101), ha="center", fontsize=8)
+        axes.axhline(50, color=GREY, linestyle="--", linewidth=1, label="chance")
+        axes.set(title=effect, ylim=(0, 107), xlim=(-0.5, len(nulls) - 0.5))
+        axes.set_xticks(range(len(nulls)), [f"among {meaning}".replace(" around", "\naround") for meaning in nulls.values()])
+    panels[0].set_ylabel("percentile of candidates")
+    handles, labels = panels[0].get_legend_handles_labels()
+    unique = dict(zip(labels, handles))
+    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=3)
+    networks_tested = max(test["networks"] for test in tests.values())
+    figure.suptitle(f"Candidates among modules that nobody selected (n = {networks_tested} networks, Wilcoxon signed-rank)", fontsize=10)
+    return figure
+
+
+@styled
+def plot_engine_times(rows):
+    """Seconds against edges, a line per engine: rows with `engine`, `edges`, `seconds`."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for engine, color, marker in (("networkx", "#bd1f01", "s"), ("igraph", "#ffa90e", "^"), ("layered", "#3f90da", "o")):
+        points = sorted((row["edges"], row["seconds"]) for row in rows if row["engine"] == engine)
+        axes.plot(*zip(*points), color=color, marker=marker, label=engine)
+    axes.set(xscale="log", yscale="log", xlabel="edges", ylabel="seconds for the betweenness of all neurons")
+    axes.legend()
     return figure

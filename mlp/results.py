@@ -61,13 +61,19 @@ def _named_failure(path):
 
 
 def save_results(stem, rows, record):
-    """Write rows (dicts with the same keys) to STEM.csv, and with the run's record to STEM.json."""
+    """Write rows (dicts) to STEM.csv, and with the run's record to STEM.json.
+
+    What a row lacks, and NaN for what is not defined, are empty cells.
+    """
+    rows = [{key: None if value != value else value for key, value in row.items()} for row in rows]
     with replacing(stem.with_suffix(".csv")) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=rows[0].keys(), lineterminator="\n")
+        columns = dict.fromkeys(key for row in rows for key in row)
+        writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     with replacing(stem.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps({"record": record, "rows": rows}, indent=1) + "\n")
+        lines = ",\n".join(map(json.dumps, rows))  # a row per line
+        temporary.write_text(f'{{"record": {json.dumps(record, indent=1)},\n"rows": [\n{lines}\n]}}\n')
 
 
 def save_figure(figure, stem):

@@ -1,81 +1,125 @@
 """Training: Adam on cross-entropy, networks of one shape side by side."""
 
+import os
+from itertools import pairwise
+
 import torch
-from torch.nn.functional import cross_entropy, linear
+from torch.nn.functional import cross_entropy
 
 from mlp import InputError
+from mlp.model import stacked
+
+BATCH_NUMBERS = 2**20
+"""First-layer activations held at once while networks are evaluated: 4 MiB, which stay in a processor's cache."""
 
 
-def split_validation(images, labels, fraction, generator):
-    """Set a random share of the images apart.
+def refuse_more_than_memory(sizes, networks, device):
+    """Raise InputError if networks of these layer sizes would not fit in memory, before anything is allocated."""
+    numbers = sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
+    needed = networks * numbers * 6 * 4  # float32 weights twice, gradients, two moments of Adam, and one to spare
+    if device.type == "cuda":
+        available, _ = torch.cuda.mem_get_info(device)
+    else:
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > 0.8 * available:
+        raise InputError(
+            f"--networks {networks} --hidden-layers {','.join(map(str, sizes[1:-1]))}: needs about {needed / 2**30:,.1f} GiB, and "
+            f"this machine has {available / 2**30:,.1f}; train fewer networks at once, or smaller ones"
+        )
 
-    Returns (images, labels) to train on and (images, labels) to validate with, neither empty.
+
+def split_validation(labels, fraction, generator):
+    """Set a random share of the images apart: indices of the training images [m], of the validation images [n - m].
+
+    Neither is empty.
     """
-    held_out = min(max(round(fraction * len(images)), 1), len(images) - 1)
-    order = torch.randperm(len(images), generator=generator).to(images.device)
-    validation, training = order[:held_out], order[held_out:]
-    return (images[training], labels[training]), (images[validation], labels[validation])
+    held_out = min(max(round(fraction * len(labels)), 1), len(labels) - 1)
+    order = torch.randperm(len(labels), generator=generator)
+    return order[held_out:], order[:held_out]
 
 
-def train(models, training, validation, epochs, batch_size, learning_rate, generator):
-    """Train networks of one shape, in place, on the same mini-batches; yield the state of each after each epoch.
+def train(models, images, labels, splits, generators, epochs, batch_size, learning_rate):
+    """Train networks of one shape, in place, side by side; yield the state of each after each epoch.
 
-    Their parameters are stacked, so one matrix product serves the first layer of all networks and a batched product
-    each later layer.  The networks do not interact: each is trained on its own mean cross-entropy, and Adam works
-    parameter by parameter.
+    Their parameters are stacked, so each layer of all networks is one batched matrix product.  (torch.func's vmap over
+    functional_call would come down to the same products, by way of more machinery.)  If all networks share the order of
+    mini-batches, the images are the same for all and the first layer, where nearly all the work is, is one plain matrix
+    product.  The networks do not interact: each is trained on its own mean cross-entropy, and Adam works parameter by
+    parameter.
 
-    models: MLPs of equal sizes.  training, validation: (images [n, inputs], labels [n]).
+    models: MLPs of equal sizes.  images: [n, inputs].  labels: [n].
+    splits, generators: what to train on and validate with, as `split_validation` returns, and what decides the order of
+    mini-batches: one for all networks, or one for each.
     Yields one row per network: network, epoch (from 1), and measured after the epoch on all images training_loss,
     training_accuracy, validation_loss, validation_accuracy (losses in nats, accuracies as fractions).
     Raises InputError if a loss is no longer finite.
     """
-    weights = [torch.stack(matrices).detach().requires_grad_() for matrices in zip(*(m.weights for m in models))]
-    biases = [torch.stack(vectors).detach().requires_grad_() for vectors in zip(*(m.biases for m in models))]
-    optimizer = torch.optim.Adam([*weights, *biases], lr=learning_rate, fused=True)
-    images, labels = training
+    weights, biases = stacked(models)
+    parameters = [parameter.requires_grad_() for parameter in (*weights, *biases)]
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
     for epoch in range(1, epochs + 1):
-        order = torch.randperm(len(images), generator=generator).to(images.device)
-        for batch in order.split(batch_size):
-            loss = mean_cross_entropy(stacked_logits(weights, biases, images[batch]), labels[batch]).sum()
+        orders = [split[torch.randperm(len(split), generator=g)] for (split, _), g in zip(splits, generators)]
+        for batch in torch.stack(orders).to(images.device).split(batch_size, dim=1):
+            if len(batch) == 1:
+                batch = batch[0]
+            logits = stacked_logits(weights, biases, images[batch])
+            loss = cross_entropy(logits, labels[batch].expand(len(logits), -1), reduction="sum") / logits.shape[2]
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        rows = [{"network": k, "epoch": epoch} for k in range(len(models))]
-        for name, part in (("training", training), ("validation", validation)):
-            loss, accuracy = evaluate(weights, biases, *part)
-            if not loss.isfinite().all():
-                raise InputError(f"--lr {learning_rate}: the loss is not finite after epoch {epoch}; choose a smaller one")
-            for row, its_loss, its_accuracy in zip(rows, loss.tolist(), accuracy.tolist()):
-                row |= {f"{name}_loss": its_loss, f"{name}_accuracy": its_accuracy}
-        yield rows
+        yield _state(weights, biases, images, labels, splits, epoch, learning_rate)
     with torch.no_grad():
         for k, model in enumerate(models):
-            for stack, parameters in ((weights, model.weights), (biases, model.biases)):
-                for stacked, parameter in zip(stack, parameters):
-                    parameter.copy_(stacked[k])
+            for stack, own in ((weights, model.weights), (biases, model.biases)):
+                for stacked_parameter, parameter in zip(stack, own):
+                    parameter.copy_(stacked_parameter[k])
 
 
 def stacked_logits(weights, biases, images):
-    """Logits [networks, n, outputs] of networks whose parameters are stacked along a first axis.
+    """Logits [networks, outputs, n] of networks whose parameters are stacked along a first axis.
 
-    weights: one [networks, out, in] tensor per layer.  biases: one [networks, out] per layer.  images: [n, inputs].
+    weights: one [networks, out, in] tensor per layer.  biases: one [networks, out] per layer.
+    images: [n, inputs], the same for all networks, or [networks, n, inputs].
     """
-    networks = len(weights[0])
-    activations = linear(images, weights[0].flatten(0, 1), biases[0].flatten())  # one product for all networks
-    activations = activations.unflatten(1, (networks, -1)).transpose(0, 1)
+    if images.ndim == 2:
+        activations = torch.addmm(biases[0].view(-1, 1), weights[0].flatten(0, 1), images.T).unflatten(0, biases[0].shape)
+    else:
+        activations = weights[0] @ images.mT + biases[0].unsqueeze(2)
     for weight, bias in zip(weights[1:], biases[1:]):
-        activations = torch.baddbmm(bias.unsqueeze(1), torch.relu(activations), weight.transpose(1, 2))
+        activations = torch.bmm(weight, activations.relu()).add_(bias.unsqueeze(2))
     return activations
 
 
-def mean_cross_entropy(logits, labels):
-    """Mean cross-entropy in nats of each network: logits [networks, n, outputs], labels [n] -> [networks]."""
-    networks, n, _ = logits.shape
-    return cross_entropy(logits.flatten(0, 1), labels.repeat(networks), reduction="none").view(networks, n).mean(1)
+def losses_and_hits(logits, labels):
+    """Cross-entropy in nats, and whether the argmax is right, of each network and image: two [networks, n].
+
+    logits: [networks, outputs, n].  labels: [n] or [networks, n].
+    """
+    labels = labels.expand(len(logits), -1)
+    return cross_entropy(logits, labels, reduction="none"), logits.argmax(1) == labels
 
 
 @torch.no_grad()
 def evaluate(weights, biases, images, labels):
-    """Mean cross-entropy [networks] and accuracy [networks] of stacked networks."""
-    logits = stacked_logits(weights, biases, images)
-    return mean_cross_entropy(logits, labels), (logits.argmax(-1) == labels).double().mean(1)
+    """`losses_and_hits` of stacked networks on all images, in batches of bounded memory."""
+    rows = max(1, BATCH_NUMBERS // weights[0].shape[:2].numel())
+    losses, hits = zip(*(
+        losses_and_hits(stacked_logits(weights, biases, some), their_labels)
+        for some, their_labels in zip(images.split(rows), labels.split(rows))
+    ))
+    return torch.cat(losses, dim=1), torch.cat(hits, dim=1)
+
+
+def _state(weights, biases, images, labels, splits, epoch, learning_rate):
+    """The rows that `train` yields."""
+    losses, hits = (measure.cpu() for measure in evaluate(weights, biases, images, labels))
+    if not losses.isfinite().all():
+        raise InputError(f"--lr {learning_rate}: the loss is not finite after epoch {epoch}; choose a smaller one")
+    rows = []
+    for k, (loss, hit) in enumerate(zip(losses, hits)):
+        row = {"network": k, "epoch": epoch}
+        for name, chosen in zip(("training", "validation"), splits[min(k, len(splits) - 1)]):
+            row[f"{name}_loss"] = loss[chosen].double().mean().item()
+            row[f"{name}_accuracy"] = hit[chosen].double().mean().item()
+        rows.append(row)
+    return rows

@@ -1,14 +1,13 @@
 import copy
 import math
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mlp.ablation
 from mlp.ablation import ablated_accuracy
-from mlp.model import initial_model
+from mlp.model import MLP, initial_model
 
 HIDDEN = 15  # hidden neurons of small_model
 
@@ -83,7 +82,7 @@ def test_the_model_is_left_as_it_was(small_model, digit_images):
 def test_the_size_of_a_batch_changes_nothing(small_model, digit_images, monkeypatch):
     modules = random_modules(20)
     expected = ablated_accuracy(small_model, modules, *digit_images)
-    monkeypatch.setattr(mlp.ablation, "BATCH_BYTES", 1)
+    monkeypatch.setattr(mlp.ablation, "BATCH_NUMBERS", 1)
     assert torch.equal(ablated_accuracy(small_model, modules, *digit_images), expected)
 
 
@@ -92,6 +91,31 @@ def test_a_class_without_images_has_no_accuracy(small_model, digit_images):
     accuracy = ablated_accuracy(small_model, random_modules(1), images[labels < 2], labels[labels < 2])
     assert math.isnan(accuracy[0, 2])
     assert accuracy[0, :2].isfinite().all()
+
+
+def test_memory_is_capped_and_batches_are_reported(small_model, digit_images, monkeypatch):
+    batches = []
+    monkeypatch.setattr(mlp.ablation, "BATCH_NUMBERS", 7 * 400 * 5)  # 7 modules, 400 images, at most 5 neurons in a layer
+    ablated_accuracy(small_model, random_modules(20), *digit_images, progress=lambda rows: batches.extend(rows) or rows)
+    assert [len(batch) for batch in batches] == [7, 7, 6]
+
+
+def test_equal_modules_are_evaluated_once(small_model, digit_images):
+    modules = random_modules(4)[[0, 1, 0, 2, 3, 1]]
+    rows = []
+    accuracy = ablated_accuracy(small_model, modules, *digit_images, progress=lambda batches: rows.extend(batches) or batches)
+    assert sum(map(len, rows)) == 4
+    assert torch.equal(accuracy[0], accuracy[2])
+    assert torch.equal(accuracy[1], accuracy[5])
+
+
+def test_equal_logits_go_to_the_first_class(digit_images):
+    images, labels = digit_images
+    model = MLP((784, 2, 3))
+    with torch.no_grad():
+        model.biases[1].zero_()
+    silent = torch.ones(1, 2, dtype=torch.bool)
+    assert ablated_accuracy(model, silent, images, labels).tolist() == [[1, 0, 0]]
 
 
 def test_no_modules_give_no_rows(small_model, digit_images):

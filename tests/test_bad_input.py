@@ -8,6 +8,7 @@ from conftest import REPOSITORY
 from torchvision.datasets import MNIST
 
 import are_modules_indegree_nobetween
+import benchmark
 import network_analysis
 import train
 from mlp.commandline import run
@@ -67,6 +68,10 @@ BAD_OPTIONS = [
     ("--seed", "-1", "'-1'"),
     ("--seed", "1" * 30, "1111"),
     ("--device", "tpu", "cpu or cuda"),
+    ("--networks", "0", "at least 1"),
+    ("--networks", "many", "'many'"),
+    ("--networks", "100000000000", "fewer networks"),
+    ("--hidden-layers", "99999999,99999999", "smaller ones"),
 ]
 
 
@@ -87,7 +92,8 @@ def test_quantiles(refusal, script, option, value):
     assert "from 0 to 1" in message
 
 
-@pytest.mark.parametrize("option, value", [("--max-candidates", "0"), ("--top-inputs", "-1"), ("--top-inputs", "few")])
+@pytest.mark.parametrize("option, value", [("--max-candidates", "0"), ("--top-inputs", "-1"), ("--top-inputs", "few"),
+                                           ("--null-limit", "0"), ("--seed", "-1"), ("--network", "-1")])
 def test_counts(refusal, option, value):
     assert f"'{value}'" in refusal(are_modules_indegree_nobetween, option, value)
 
@@ -98,7 +104,16 @@ def test_cuda_that_is_not_there(refusal, script, monkeypatch):
     assert "choose auto or cpu" in refusal(script, "--device", "cuda")
 
 
-@pytest.mark.parametrize("script", [train, *ANALYSES])
+def test_an_unknown_engine(refusal):
+    assert "'fast'" in refusal(network_analysis, "--engine", "fast")
+
+
+def test_igraph_that_is_not_there(refusal, monkeypatch):
+    monkeypatch.setattr(benchmark, "igraph", None)
+    assert "pip install -r tests/requirements.txt" in refusal(benchmark)
+
+
+@pytest.mark.parametrize("script", [train, *ANALYSES, benchmark])
 def test_an_option_that_does_not_exist(refusal, script):
     assert "--frobnicate" in refusal(script, "--frobnicate")
 
@@ -131,6 +146,14 @@ class TestCheckpoints:
     def test_impossible_digits(self, refusal, script, tmp_path, digits):
         save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3), 0), digits=digits)
         assert "train it again" in refusal(script, tmp_path / "network.pt")
+
+    def test_different_shapes(self, refusal, script, tmp_path):
+        save_checkpoint(tmp_path / "network.pt", [initial_model((784, width, 2), 0) for width in (3, 4)], digits=(3, 5))
+        assert "different shapes" in refusal(script, tmp_path / "network.pt")
+
+    def test_no_such_network(self, refusal, script, tmp_path):
+        save_checkpoint(tmp_path / "network.pt", [initial_model((784, 3, 2), seed) for seed in (0, 1)], digits=(3, 5))
+        assert "choose from 0 to 1" in refusal(script, tmp_path / "network.pt", "--network", "2")
 
     def test_not_finite(self, refusal, script, tmp_path):
         model = initial_model((784, 4, 3), 0)

@@ -128,7 +128,7 @@ def test_memory_is_capped(monkeypatch):
     monkeypatch.setattr(
         mlp.graph, "_dependencies",
         lambda lengths, distances, buffer: largest.append(buffer.numel()) or original(lengths, distances, buffer),
-    )  # fmt: skip
+    )
     betweenness(random_weights((50, 10, 10, 3)))
     assert len(largest) > 5, "everything was done at once"
     assert max(largest) <= 1000
@@ -165,4 +165,4 @@ def test_strongest_edges_leave_the_inputs_out():
     weights = [torch.full((2, 3), 9.0), torch.tensor([[1.0, -3.0], [2.0, 0.0]]), torch.tensor([[0.5, 0.25]])]
     assert strongest_edges(weights, per_layer=2) == [
         ((1, 1), (2, 0), 3.0), ((1, 0), (2, 1), 2.0), ((2, 0), (3, 0), 0.5), ((2, 1), (3, 0), 0.25),
-    ]  # fmt: skip
+    ]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mlp import InputError
-from mlp.model import MLP, initial_model, load_checkpoint, save_checkpoint
+from mlp.model import MLP, initial_model, load_checkpoint, load_networks, save_checkpoint, stacked
 
 
 def equal(model, other):
@@ -50,6 +50,42 @@ def test_a_checkpoint_gives_back_what_was_saved(saved):
     assert equal(loaded, model)
     assert loaded.sizes == (784, 1, 2)
     assert about == {"digits": [3, 5], "seed": 3}
+
+
+def test_many_networks_are_kept_together(tmp_path):
+    models = [initial_model((784, 3, 2), seed) for seed in range(4)]
+    save_checkpoint(tmp_path / "networks.pt", models, seed=0)
+    loaded, about = load_networks(tmp_path / "networks.pt")
+    assert about == {"seed": 0}
+    assert all(equal(*pair) for pair in zip(loaded, models, strict=True))
+    weights, biases = stacked(loaded)
+    assert [tuple(weight.shape) for weight in weights] == [(4, 3, 784), (4, 2, 3)]
+    assert torch.equal(biases[1][2], models[2].biases[1])
+    with pytest.raises(InputError, match="holds 4 networks"):
+        load_checkpoint(tmp_path / "networks.pt")
+
+
+def test_a_list_of_plain_state_dicts_is_understood(tmp_path):
+    models = [initial_model((784, 3, 2), seed) for seed in range(2)]
+    torch.save([model.state_dict() for model in models], tmp_path / "mine.pt")
+    loaded, about = load_networks(tmp_path / "mine.pt")
+    assert about == {}
+    assert all(equal(*pair) for pair in zip(loaded, models, strict=True))
+
+
+def test_networks_of_different_shapes_are_refused(tmp_path):
+    save_checkpoint(tmp_path / "networks.pt", [initial_model((784, width, 2), 0) for width in (3, 3, 4)])
+    with pytest.raises(InputError, match="networks 0 and 2 have different shapes"):
+        load_networks(tmp_path / "networks.pt")
+
+
+def test_the_network_at_fault_is_named(tmp_path):
+    models = [initial_model((784, 3, 2), seed) for seed in range(2)]
+    with torch.no_grad():
+        models[1].weights[0][0, 0] = float("nan")
+    save_checkpoint(tmp_path / "networks.pt", models)
+    with pytest.raises(InputError, match="networks.pt: network 1: layers.0.weight holds NaN"):
+        load_networks(tmp_path / "networks.pt")
 
 
 @given(st.data())
@@ -155,7 +191,7 @@ def test_a_missing_checkpoint_says_how_to_get_one(tmp_path):
 
 @pytest.mark.parametrize("about", ["{", "3", "null", "[1]"])
 def test_a_checkpoint_about_nothing_is_refused(tmp_path, about):
-    torch.save({"state": initial_model((784, 2, 2), 0).state_dict(), "about": about}, tmp_path / "network.pt")
+    torch.save({"networks": [initial_model((784, 2, 2), 0).state_dict()], "about": about}, tmp_path / "network.pt")
     with pytest.raises(InputError, match="damaged"):
         load_checkpoint(tmp_path / "network.pt")
 

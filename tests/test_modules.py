@@ -1,11 +1,21 @@
+from itertools import product
+
 import pytest
 import torch
 from conftest import random_weights
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 
 from mlp import InputError
-from mlp.modules import indegree_nobetween_candidates, module_of, neurons_of
+from mlp.modules import (
+    indegree_nobetween_candidates,
+    layer_counts,
+    matched_modules,
+    module_of,
+    neurons_of,
+    same_rule_modules,
+)
 
 
 @st.composite
@@ -71,3 +81,36 @@ def test_module_equals_brute_force(sizes, seed, top_inputs, data):
 def test_only_hidden_neurons_have_modules(neuron):
     with pytest.raises(InputError, match="hidden"):
         module_of(neuron, random_weights((4, 2, 2, 2)))
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=3), st.data())
+def test_all_matched_modules_equal_brute_force(widths, data):
+    counts = tuple(data.draw(st.integers(0, width)) for width in widths)
+    subsets = [torch.tensor(bits).bool() for bits in product([0, 1], repeat=sum(widths))]
+    expected = [module.tolist() for module in subsets if layer_counts(module, widths) == counts]
+    modules, complete = matched_modules(counts, widths, limit=len(expected), generator=None)
+    assert complete
+    assert sorted(modules.tolist()) == sorted(expected)
+
+
+def test_sampled_modules_match_and_are_uniform():
+    generator = torch.Generator().manual_seed(0)
+    modules, complete = matched_modules((2, 1), (4, 3), limit=17, generator=generator)
+    assert not complete  # there are 18
+    assert modules.shape == (17, 7)
+    draws = torch.cat([matched_modules((2, 1), (4, 3), 17, generator)[0] for _ in range(1000)])
+    assert all(layer_counts(module, (4, 3)) == (2, 1) for module in draws)
+    distinct, frequency = draws.unique(dim=0, return_counts=True)
+    assert len(distinct) == 18
+    assert chisquare(frequency).pvalue > 0.01
+
+
+def test_same_rule_modules_are_those_of_the_other_neurons():
+    weights = random_weights((5, 4, 4, 4, 2))
+    candidates = [(1, 0), (2, 1), (2, 3)]
+    modules = same_rule_modules((2, 1), candidates, weights, top_inputs=2)
+    assert modules.tolist() == [module_of((2, index), weights, 2).tolist() for index in (0, 2)]
+    weights[1][0, 1:] = 0  # pruned to a single input: its module no longer matches
+    assert same_rule_modules((2, 1), candidates, weights, 2).tolist() == [module_of((2, 2), weights, 2).tolist()]
+    everyone = [(2, index) for index in range(4)]
+    assert same_rule_modules((2, 1), everyone, weights, 2).shape == (0, 12)

@@ -9,10 +9,13 @@ import sys
 import pytest
 import torch
 from conftest import REPOSITORY
+from scipy.stats import ks_2samp
 from torch import nn
 
+import benchmark
+import train
 from mlp.data import load_digits
-from mlp.model import load_checkpoint
+from mlp.model import load_checkpoint, load_networks
 
 ABLATION = "are_modules_indegree_nobetween.py"
 
@@ -55,7 +58,7 @@ def test_the_readme_network_reads_digits(workshop, readme_network):
     assert model.sizes == (784, 8, 8, 8, 3)
     assert about["digits"] == [3, 5, 7]
     assert 0.955 <= accuracy <= 0.985
-    assert about["record"]["test_accuracy"] == pytest.approx(accuracy)
+    assert about["record"]["test"][0]["accuracy"] == pytest.approx(accuracy)
     assert f"{100 * accuracy:.1f} %" in done.stdout
     assert "training" in done.stderr, "no progress bar"
 
@@ -112,10 +115,125 @@ def test_ablation_writes_a_row_per_candidate(workshop, readme_network, analysis,
         drops = [float(intact[f"accuracy_{digit}"]) - float(row[f"accuracy_{digit}"]) for digit in (3, 5, 7)]
         assert float(row["drop"]) == pytest.approx(sum(drops) / 3)
         assert all(float(row[f"low_{d}"]) <= float(row[f"accuracy_{d}"]) <= float(row[f"high_{d}"]) for d in (3, 5, 7))
-    assert [line.split()[0] for line in ablation.stdout.splitlines()[1 : len(rows) + 2]] == [
-        "intact", *(row["neuron"] for row in rows),
-    ]  # fmt: skip
+    printed = ablation.stdout.splitlines()
+    assert [line.split()[0] for line in printed[1 : len(rows) + 2]] == ["intact", *(row["neuron"] for row in rows)]
+    assert any(line.startswith(f"Verdict: of {len(rows)} candidates") for line in printed)
     assert figures_are_there(workshop / "figures", "ablation_per_digit")
+
+
+def test_every_candidate_stands_beside_its_nulls(workshop, readme_network, ablation):
+    _, *rows = table(workshop / "figures" / "ablation_per_digit.csv")
+    for row in rows:
+        drops = [100 * float(row[f"drop_{digit}"]) for digit in (3, 5, 7)]
+        assert float(row["importance"]) == pytest.approx(sum(drops) / 3)
+        assert float(row["selectivity"]) == pytest.approx(max(drops) - min(drops))
+        its_layer = [other for other in rows if other["layer"] == row["layer"]]
+        for effect in ("importance", "selectivity"):
+            # 8 modules of one neuron; 8 times 70 of one neuron and four of the layer before
+            assert int(row[f"{effect}_matched_n"]) == (8 if row["layer"] == "1" else 560)
+            assert int(row[f"{effect}_same_rule_n"]) == 8 - len(its_layer)
+            for null, itself in (("matched", 0), ("same_rule", 1)):
+                n, p = int(row[f"{effect}_{null}_n"]), float(row[f"{effect}_{null}_p"])
+                assert float(row[f"{effect}_{null}_smallest_p"]) == pytest.approx(1 / (n + itself))
+                assert p * (n + itself) == pytest.approx(round(p * (n + itself)))
+                low, median, high = (float(row[f"{effect}_{null}_{key}"]) for key in ("low", "median", "high"))
+                assert low <= median <= high
+    assert "(0.12)" in ablation.stdout, "the smallest p of a layer of 8 is not said"
+
+
+def test_random_modules_stand_in_where_there_are_too_many(workshop, readme_network, shell, tmp_path):
+    options = ["--null-limit", "50", "--figures-dir", tmp_path]
+    first, second = (shell(ABLATION, *options, "--seed", seed, cwd=workshop) for seed in (0, 1))
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    _, *rows = table(tmp_path / "ablation_per_digit.csv")
+    for row in rows:
+        assert int(row["importance_matched_n"]) == (8 if row["layer"] == "1" else 50)
+        assert float(row["importance_matched_smallest_p"]) == pytest.approx(1 / 8 if row["layer"] == "1" else 1 / 51)
+    assert first.stdout != second.stdout
+
+
+@pytest.fixture(scope="module")
+def many(workshop, shell, tmp_path_factory):
+    """Four networks trained together for two epochs: where their checkpoint and figures are."""
+    place = tmp_path_factory.mktemp("many")
+    done = shell("train.py", "--networks", "4", "--epochs", "2", "--seed", "3", "--save-dir", place, "--figures-dir", place,
+                 cwd=workshop)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def test_many_networks_are_pooled(workshop, many, shell, tmp_path):
+    done = shell(ABLATION, many / "mlp_mnist357.pt", "--figures-dir", tmp_path, cwd=workshop)
+    assert done.returncode == 0, done.stderr
+    assert "Verdict: over 4 networks" in done.stdout
+    pooled = table(tmp_path / "ablation_per_digit.csv")
+    networks = table(tmp_path / "ablation_networks.csv")
+    assert [row["network"] for row in networks] == ["0", "1", "2", "3"]
+    for network in networks:
+        candidates = [r for r in pooled if r["network"] == network["network"] and r["neuron"] != "intact"]
+        assert int(network["candidates"]) == len(candidates)
+        for name in ("importance_matched", "selectivity_matched", "importance_same_rule", "selectivity_same_rule"):
+            percentiles = [float(row[f"{name}_percentile"]) for row in candidates if row[f"{name}_percentile"]]
+            assert float(network[name]) == pytest.approx(sum(percentiles) / len(percentiles))
+    tests = record(tmp_path / "ablation_networks.json")["tests"]
+    assert {test["networks"] for test in tests.values()} == {4}
+    assert figures_are_there(tmp_path, "ablation_networks", "ablation_per_digit")
+
+    alone = shell(ABLATION, many / "mlp_mnist357.pt", "--network", "2", "--figures-dir", tmp_path / "alone", cwd=workshop)
+    assert alone.returncode == 0, alone.stderr
+    assert table(tmp_path / "alone" / "ablation_per_digit.csv") == [row for row in pooled if row["network"] == "2"]
+
+
+def test_both_engines_write_the_same_centralities(workshop, many, shell, tmp_path):
+    for engine in ("networkx", "layered"):
+        done = shell("network_analysis.py", many / "mlp_mnist357.pt", "--engine", engine, "--figures-dir", tmp_path / engine,
+                     cwd=workshop)
+        assert done.returncode == 0, done.stderr
+        assert f"the {engine} engine" in done.stdout
+        assert figures_are_there(tmp_path / engine, "centralities", "network")
+    one, two = ((tmp_path / engine / "centralities.csv").read_bytes() for engine in ("networkx", "layered"))
+    assert one == two
+    assert one.count(b"\n") == 1 + 4 * (784 + 24 + 3)
+
+
+def test_a_network_of_many_is_a_network_of_its_own_seed(workshop, many, shell, tmp_path):
+    """Network 2 of seed 3, trained with its own batches, is the network of seed 5 trained alone."""
+    together = ["--networks", "3", "--separate-batches", "--epochs", "1", "--seed", "3"]
+    for name, options in (("together", together), ("alone", ["--epochs", "1", "--seed", "5"])):
+        places = ["--save-dir", tmp_path / name, "--figures-dir", tmp_path / name]
+        done = shell("train.py", *options, *places, cwd=workshop)
+        assert done.returncode == 0, done.stderr
+    models, _ = load_networks(tmp_path / "together" / "mlp_mnist357.pt")
+    alone, _ = load_checkpoint(tmp_path / "alone" / "mlp_mnist357.pt")
+    for parameter, expected in zip(models[2].parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(parameter, expected, rtol=1e-2, atol=1e-3)
+
+
+def test_networks_trained_together_are_as_good_as_those_trained_alone(workshop, tmp_path):
+    """The distribution of test accuracy does not tell shared mini-batches from separate ones."""
+    accuracies = []
+    for options in ([], ["--separate-batches"]):
+        train.main(["--networks", "30", "--epochs", "3", "--save-dir", str(tmp_path), "--figures-dir", str(tmp_path), *options])
+        accuracies.append([row["accuracy"] for row in record(tmp_path / "training_history.json")["test"]])
+    assert ks_2samp(*accuracies).pvalue > 0.01
+
+
+def test_benchmark_measures_every_way(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(benchmark, "GRAPHS", [(784, 3, 3, 2)])
+    monkeypatch.setattr(benchmark, "WIDTHS", (2, 4))
+    monkeypatch.setattr(benchmark, "NETWORKX_WORK", 10**7 // 2)
+    monkeypatch.setattr(benchmark, "NETWORKS", (1, 3))
+    monkeypatch.setattr(benchmark, "SLOW_MODULES", 1)
+    benchmark.main(["--repeats", "1", "--figures-dir", str(tmp_path)])
+    rows = table(tmp_path / "benchmark.csv")
+    ways = {"networkx", "igraph", "layered", "DataLoader, torchvision", "DataLoader, tensors", "1 at once", "3 at once",
+            "copied model, DataLoader", "batched"}
+    assert {row["way"] for row in rows} == ways
+    for row in rows:
+        reference = next(r for r in rows if r["task"] == row["task"] and float(r["ratio"]) == 1)
+        assert float(row["ratio"]) == pytest.approx(float(row["seconds"]) / float(reference["seconds"]))
+    assert "cores" in capsys.readouterr().out
+    assert figures_are_there(tmp_path, "benchmark_engines")
 
 
 def test_the_same_command_writes_the_same_bytes(workshop, analysis, ablation, shell, tmp_path):
@@ -130,7 +248,7 @@ def test_the_same_command_writes_the_same_bytes(workshop, analysis, ablation, sh
 def test_other_digits_from_another_directory(workshop, shell, tmp_path):
     places = ["--figures-dir", tmp_path]
     done = shell(workshop / "train.py", "--digits", "4,9", "--hidden-layers", "30", "--epochs", "1", "--seed", "7",
-                 "--batch-size", "999999", *places, cwd=tmp_path)  # fmt: skip
+                 "--batch-size", "999999", *places, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (workshop / "mlp" / "mlp_mnist49.pt").exists()
     for script in ("network_analysis.py", ABLATION):
@@ -183,7 +301,7 @@ def test_interrupted_training_keeps_the_previous_checkpoint(workshop, tmp_path):
 
 
 def test_every_script_explains_itself(workshop, shell):
-    for script, option in (("train.py", "--val-fraction"), ("network_analysis.py", "CHECKPOINT"), (ABLATION, "--top-inputs")):
+    for script, option in (("train.py", "--val-fraction"), ("network_analysis.py", "CHECKPOINT"), (ABLATION, "--top-inputs"), ("benchmark.py", "--repeats")):
         done = shell(script, "--help", cwd=workshop)
         assert done.returncode == 0
         assert option in done.stdout

@@ -1,0 +1,211 @@
+"""Measure how fast this repository is, side by side with the obvious ways to do the same.
+
+    python benchmark.py            (needs igraph: pip install -r tests/requirements.txt)
+
+Writes benchmark.csv and .json, and benchmark_engines.csv, .json, .png and .pdf to --figures-dir.
+"""
+
+import copy
+import os
+import platform
+import time
+from itertools import pairwise
+from statistics import median
+
+import networkx
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Subset, TensorDataset
+from torchvision.datasets import MNIST
+from torchvision.transforms import ToTensor
+from tqdm import tqdm
+
+from mlp import InputError
+from mlp.ablation import ablated_accuracy
+from mlp.commandline import Parser, add_data_option, add_figures_option, integer, run
+from mlp.data import load_digits
+from mlp.graph import betweenness, neuron_graph
+from mlp.model import PIXELS, initial_model
+from mlp.modules import matched_modules
+from mlp.plots import plot_engine_times
+from mlp.results import print_table, run_record, save_figure, save_results, writable_folder
+from mlp.training import split_validation, train
+
+try:
+    import igraph
+except ModuleNotFoundError:
+    igraph = None  # main says how to get it
+
+DIGITS = (3, 5, 7)
+README_NETWORK = (PIXELS, 8, 8, 8, 3)
+GRAPHS = [README_NETWORK, (PIXELS, 64, 64, 10), (PIXELS, 256, 256, 256, 256, 10)]
+WIDTHS = (4, 8, 16, 32, 64, 128, 256, 512)
+"""Of two hidden layers between 784 inputs and 10 outputs: how the cost of betweenness grows."""
+NETWORKX_WORK = 2 * 10**8
+"""Nodes times edges beyond which networkx would take minutes and is skipped."""
+NETWORKS = (1, 10, 100)
+BATCH_SIZE = 128
+SLOW_MODULES = 10
+
+
+def parse_args(argv):
+    parser = Parser(description="Measure how fast this repository is, side by side with the obvious ways to do the same.")
+    parser.add_argument("--repeats", type=integer(1), default=3,
+                        help="take each time as the median of so many (default: %(default)s)")
+    add_data_option(parser)
+    add_figures_option(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    if igraph is None:
+        raise InputError("igraph is missing; install it with: pip install -r tests/requirements.txt")
+    figures = writable_folder(args.figures_dir)
+    images, labels = load_digits(DIGITS, train=True, data_dir=args.data_dir)
+    test_images, test_labels = load_digits(DIGITS, train=False, data_dir=args.data_dir)
+
+    readme = spelled(README_NETWORK)
+    rows = []
+    for sizes in tqdm(GRAPHS, desc="betweenness"):
+        rows += compared("betweenness", spelled(sizes), engine_times(sizes, args.repeats), reference="layered")
+    seconds = training_times(args.data_dir, images, labels, args.repeats)
+    rows += compared("training a network, per epoch", readme, seconds, reference=f"{max(NETWORKS)} at once")
+    seconds = ablation_times(test_images, test_labels, args.repeats)
+    rows += compared("ablating a module", readme, seconds, reference="batched")
+    growth = []
+    for width in tqdm(WIDTHS, desc="growth"):
+        sizes = (PIXELS, width, width, 10)
+        edges = sum(inputs * outputs for inputs, outputs in pairwise(sizes))
+        times = engine_times(sizes, args.repeats)
+        growth += [{"engine": name, "edges": edges, "seconds": time} for name, time in times.items() if time is not None]
+
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__} on {torch.get_num_threads()} threads"
+    record = run_record(args, machine=machine)
+    save_results(figures / "benchmark", [row | {"machine": machine} for row in rows], record)
+    save_results(figures / "benchmark_engines", growth, record)
+    save_figure(plot_engine_times(growth), figures / "benchmark_engines")
+    print(machine)
+    print_table([printed(row) for row in rows])
+    print(f"saved {figures}/benchmark.{{csv,json}} and {figures}/benchmark_engines.{{csv,json,png,pdf}}")
+
+
+def spelled(sizes):
+    return "-".join(map(str, sizes))
+
+
+def timed(repeats, function, *arguments):
+    """Median of the seconds that calls take, after one that warms up."""
+    function(*arguments)
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function(*arguments)
+        seconds.append(time.perf_counter() - start)
+    return median(seconds)
+
+
+def compared(task, size, times, reference):
+    """A row per way to do a task, with its time as a multiple of the reference's; None where it was skipped."""
+    return [
+        {"task": task, "network": size, "way": way, "seconds": seconds,
+         "ratio": None if seconds is None else seconds / times[reference]}
+        for way, seconds in times.items()
+    ]
+
+
+def printed(row):
+    skipped = row["seconds"] is None
+    return {"task": row["task"], "network": row["network"], "way": row["way"],
+            "seconds": "skipped: would take minutes" if skipped else f"{row['seconds']:.3g}",
+            "ratio": "" if skipped else f"{row['ratio']:.3g}"}
+
+
+def engine_times(sizes, repeats):
+    """Seconds for the betweenness of every neuron.  networkx and igraph are handed finished graphs, we only weights."""
+    weights = initial_model(sizes, seed=0).weights
+    work = sum(sizes) * sum(weight.numel() for weight in weights)
+    graph = neuron_graph(weights)
+    number = {node: place for place, node in enumerate(graph)}
+    edges = [(number[source], number[target]) for source, target in graph.edges]
+    distances = [distance for _, _, distance in graph.edges(data="distance")]
+    twin = igraph.Graph(len(graph), edges, directed=True)
+    affordable = work <= NETWORKX_WORK
+    return {
+        "networkx": timed(1, networkx.betweenness_centrality, graph, None, True, "distance") if affordable else None,
+        "igraph": timed(repeats, lambda: twin.betweenness(weights=distances)),
+        "layered": timed(repeats, betweenness, weights),
+    }
+
+
+def training_times(data_dir, images, labels, repeats):
+    """Seconds per network and epoch, validation included."""
+    training, validation = split_validation(labels, 0.1, torch.Generator().manual_seed(0))
+    transforms = {"transform": ToTensor(), "target_transform": DIGITS.index}
+    mnist = MNIST(data_dir, train=True, **transforms)  # as the tutorials read it: one image at a time
+    chosen = torch.isin(mnist.targets, torch.tensor(DIGITS)).nonzero().flatten()
+    ways = {
+        "DataLoader, torchvision": lambda part: Subset(mnist, chosen[part].tolist()),
+        "DataLoader, tensors": lambda part: TensorDataset(images[part], labels[part]),
+    }
+    times = {}
+    for way, dataset in ways.items():
+        loaders = [DataLoader(dataset(part), BATCH_SIZE, shuffle=True) for part in (training, validation)]
+        times[way] = timed(repeats, dataloader_epoch, *loaders)
+    for networks in NETWORKS:
+        models = [initial_model(README_NETWORK, seed) for seed in range(networks)]
+
+        def epoch():
+            generators = [torch.Generator().manual_seed(0)]
+            list(train(models, images, labels, [(training, validation)], generators, 1, BATCH_SIZE, 1e-3))
+
+        times[f"{networks} at once"] = timed(repeats, epoch) / networks
+    return times
+
+
+def dataloader_epoch(training, validation):
+    """An epoch as tutorials write it."""
+    layers = [layer for ends in pairwise(README_NETWORK) for layer in (nn.Linear(*ends), nn.ReLU())]
+    model = nn.Sequential(nn.Flatten(), *layers[:-1])
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    criterion = nn.CrossEntropyLoss()
+    model.train()
+    for images, labels in training:
+        optimizer.zero_grad()
+        loss = criterion(model(images), labels)
+        loss.backward()
+        optimizer.step()
+    dataloader_accuracy(model, validation)
+
+
+@torch.no_grad()
+def dataloader_accuracy(model, loader):
+    model.eval()
+    correct = 0
+    for images, labels in loader:
+        correct += (model(images).argmax(1) == labels).sum().item()
+    return correct / len(loader.dataset)
+
+
+def ablation_times(images, labels, repeats):
+    """Seconds per module: every module of one neuron of layer 2 and four of layer 1, or a copied model for each."""
+    model = initial_model(README_NETWORK, seed=0)
+    modules, _ = matched_modules((4, 1, 0), model.hidden_sizes, limit=10_000, generator=None)
+    loader = DataLoader(TensorDataset(images, labels), batch_size=BATCH_SIZE)
+
+    def copies():
+        for module in modules[:SLOW_MODULES]:
+            lesioned = copy.deepcopy(model)
+            with torch.no_grad():
+                for weight, silent in zip(lesioned.weights[1:], module.split(model.hidden_sizes)):
+                    weight[:, silent] = 0
+            dataloader_accuracy(lesioned, loader)
+
+    return {
+        "copied model, DataLoader": timed(repeats, copies) / SLOW_MODULES,
+        "batched": timed(repeats, ablated_accuracy, model, modules, images, labels) / len(modules),
+    }
+
+
+if __name__ == "__main__":
+    run(main)

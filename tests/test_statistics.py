@@ -1,0 +1,150 @@
+import copy
+import math
+from itertools import combinations
+
+import numpy
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from are_modules_indegree_nobetween import ablate
+from mlp.ablation import ablated_accuracy
+from mlp.model import MLP, initial_model
+from mlp.modules import matched_modules, module_of
+from mlp.statistics import ablation_effects, across_networks, compare_with_null, wilson_interval
+
+
+@given(st.integers(1, 1000), st.floats(0, 1))
+def test_wilson_interval_equals_its_formula(images, share):
+    correct = round(share * images)
+    p, z = correct / images, stats.norm.ppf(0.975)
+    center = (p + z**2 / (2 * images)) / (1 + z**2 / images)
+    half = z * math.sqrt(p * (1 - p) / images + z**2 / (4 * images**2)) / (1 + z**2 / images)
+    assert wilson_interval(p, images) == pytest.approx((center - half, center + half), abs=1e-9)
+
+
+def test_effects_by_hand():
+    effects = ablation_effects(torch.tensor([1.0, 0.5]), torch.tensor([[0.0, 0.5], [0.75, 0.75], [1.0, 0.5]]))
+    assert effects["importance"].tolist() == [50, 0, 0]
+    assert effects["selectivity"].tolist() == [100, 50, 0]
+
+
+@pytest.mark.parametrize(
+    "observed, includes_observed, p, percentile",
+    [(5, True, 1 / 5, 90), (1, True, 1, 10), (3, True, 3 / 5, 50), (5, False, 2 / 6, 90), (6, False, 1 / 6, 100), (0, False, 1, 0)],
+)
+def test_a_null_of_five_by_hand(observed, includes_observed, p, percentile):
+    compared = compare_with_null(observed, [1, 2, 3, 4, 5], includes_observed)
+    assert compared["p"] == pytest.approx(p)
+    assert compared["percentile"] == pytest.approx(percentile)
+    assert (compared["n"], compared["median"]) == (5, 3)
+    assert (compared["low"], compared["high"]) == pytest.approx((1.2, 4.8))
+    assert compared["smallest_p"] == pytest.approx(1 / 5 if includes_observed else 1 / 6)
+
+
+def test_ties_count_against_the_candidate():
+    compared = compare_with_null(2, [1, 2, 2, 3], includes_observed=False)
+    assert compared["p"] == pytest.approx(4 / 5)
+    assert compared["percentile"] == pytest.approx(50)
+
+
+def test_an_empty_null_says_nothing():
+    compared = compare_with_null(2, [], includes_observed=False)
+    assert (compared["n"], compared["p"], compared["smallest_p"]) == (0, 1, 1)
+    assert all(math.isnan(compared[key]) for key in ("percentile", "median", "low", "high"))
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=30))
+def test_under_a_complete_null_the_mean_percentile_is_50(null):
+    percentiles = [compare_with_null(value, null, includes_observed=True)["percentile"] for value in null]
+    assert numpy.mean(percentiles) == pytest.approx(50)
+
+
+def test_monte_carlo_p_is_uniform_under_the_null():
+    generator = torch.Generator().manual_seed(0)
+    effect_of_neuron = torch.rand(24, generator=generator)
+    p = []
+    for _ in range(400):
+        modules, complete = matched_modules((4, 3), (12, 12), limit=200, generator=generator)
+        assert not complete
+        effects = modules.float() @ effect_of_neuron
+        p.append(compare_with_null(effects[0].item(), effects[1:], includes_observed=False)["p"])
+    assert stats.kstest(p, "uniform").pvalue > 0.05
+    assert 0.02 < numpy.mean(numpy.array(p) <= 0.05) < 0.08
+
+
+def test_the_exact_null_equals_brute_force(digit_images):
+    images, labels = digit_images
+    model = initial_model((784, 4, 3, 3), seed=2)
+    candidate = (2, 1)
+    modules, accuracy, nulls = ablate(
+        model, [candidate], images, labels, top_inputs=2, null_limit=100, generator=torch.Generator()
+    )
+    null_accuracy, complete = nulls[0]["matched"]
+    assert complete
+
+    def accuracies(silent):
+        lesioned = copy.deepcopy(model)
+        with torch.no_grad():
+            for layer, index in silent:
+                lesioned.weights[layer][:, index] = 0
+            correct = lesioned(images).argmax(1) == labels
+        return [correct[labels == digit].double().mean().item() for digit in range(3)]
+
+    intact = accuracies([])
+    silent = {neuron for neuron in [(1, i) for i in range(4)] + [(2, i) for i in range(3)]
+              if module_of(candidate, model.weights, 2)[neuron[1] + 4 * (neuron[0] == 2)]}
+    null = [accuracies([(1, a), (1, b), (2, c)]) for a, b in combinations(range(4), 2) for c in range(3)]
+    assert accuracy.tolist() == [intact, accuracies(silent)]
+    assert sorted(null_accuracy.tolist()) == sorted(null)
+
+    def selectivity(ablated):
+        drops = [before - after for before, after in zip(intact, ablated)]
+        return max(drops) - min(drops)
+
+    observed = selectivity(accuracies(silent))
+    expected = sum(selectivity(ablated) >= observed - 1e-12 for ablated in null) / len(null)
+    effects = ablation_effects(accuracy[0], torch.cat([accuracy[1:], null_accuracy]))["selectivity"]
+    assert compare_with_null(effects[0].item(), effects[1:], includes_observed=True)["p"] == pytest.approx(expected)
+
+
+def test_a_planted_module_is_found_and_a_random_one_is_not():
+    """Class 0 is carried by neurons 0 to 3, any one of which is enough; class 1 by the other eight."""
+    model = MLP((2, 12, 2))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.weights[0][:4, 0] = model.weights[0][4:, 1] = 1
+        model.weights[1][0, :4] = model.weights[1][1, 4:] = 1
+        model.biases[1][1] = 0.5  # what nobody recognises is called class 1
+    images, labels = torch.eye(2).repeat(20, 1), torch.arange(2).repeat(20)
+    null, complete = matched_modules((4,), (12,), limit=1000, generator=None)
+    assert complete
+    planted = torch.arange(12) < 4
+    random = torch.arange(12) % 3 == 0
+    modules = torch.cat([torch.stack([planted & False, planted, random]), null])
+    accuracy = ablated_accuracy(model, modules, images, labels)
+    for effect, value in ablation_effects(accuracy[0], accuracy[1:]).items():
+        found = compare_with_null(value[0].item(), value[2:], includes_observed=True)
+        missed = compare_with_null(value[1].item(), value[2:], includes_observed=True)
+        assert found["p"] == found["smallest_p"] == 1 / 495, effect
+        assert missed["p"] == 1, effect
+
+
+def test_networks_that_agree_are_told_from_chance():
+    draws = numpy.random.default_rng(0)
+    chance = across_networks(draws.uniform(0, 100, 60), seed=0)
+    assert chance["p"] > 0.05
+    assert chance["low"] < 50 < chance["high"]
+    high = across_networks([*draws.uniform(40, 100, 60), math.nan], seed=0)
+    assert high["networks"] == 60
+    assert high["p"] < 1e-4
+    assert 50 < high["low"] < high["median"] < high["high"]
+
+
+@pytest.mark.parametrize("percentiles, networks", [([], 0), ([math.nan], 0), ([80], 1), ([50, 50, 50], 3)])
+def test_too_few_networks_prove_nothing(percentiles, networks):
+    test = across_networks(percentiles, seed=0)
+    assert (test["networks"], test["p"]) == (networks, 1)
