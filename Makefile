@@ -1,10 +1,12 @@
-# make        set up and reproduce the figures of the README
-# make test   set up and run the tests
+# make            set up and reproduce the first figures of the README
+# make test       set up and run the tests
+# make evidence   the experiment over 100 networks: does it survive a control?
+# make benchmark  how fast all this is, side by side with the obvious ways
 
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: figures test clean
+.PHONY: figures test evidence benchmark clean
 
 figures: .venv/installed
 	$(BIN)/python train.py
@@ -13,6 +15,13 @@ figures: .venv/installed
 
 test: .venv/installed-tests
 	$(BIN)/python -m pytest
+
+evidence: .venv/installed
+	$(BIN)/python train.py --networks 100 --save-dir mlp/100_networks --figures-dir figures/100_networks
+	$(BIN)/python are_modules_indegree_nobetween.py mlp/100_networks/mlp_mnist357.pt --figures-dir figures/100_networks
+
+benchmark: .venv/installed-tests
+	$(BIN)/python benchmark.py
 
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=...")'

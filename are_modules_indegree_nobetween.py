@@ -1,4 +1,4 @@
-"""Ablate hidden neurons of high in-degree and low betweenness with their strongest inputs; compare with matched modules.
+"""Ablate neurons of high in-degree and low betweenness with their strongest inputs; compare with matched modules.
 
     python are_modules_indegree_nobetween.py [CHECKPOINT]
 
@@ -43,17 +43,31 @@ NULLS = {"matched": "matched modules", "same_rule": "the same rule around non-ca
 
 
 def parse_args(argv):
-    parser = Parser(description="Ablate hidden neurons of high in-degree and low betweenness with their strongest inputs; "
-                                "compare with matched modules.")
+    parser = Parser(
+        description="Ablate neurons of high in-degree and low betweenness with their strongest inputs; "
+        "compare with matched modules."
+    )
     add_network_options(parser)
     add_candidate_options(parser)
-    parser.add_argument("--top-inputs", type=integer(0), default=4,
-                        help="strongest incoming hidden neurons ablated with each candidate (default: %(default)s)")
-    parser.add_argument("--null-limit", type=integer(1), default=10_000,
-                        help="compare each module with all modules of as many neurons per layer if there are at most so "
-                             "many, or else with so many random ones (default: %(default)s)")
-    parser.add_argument("--seed", type=integer(0), default=0,
-                        help="decides which random modules are drawn, and the bootstrap (default: %(default)s)")
+    parser.add_argument(
+        "--top-inputs",
+        type=integer(0),
+        default=4,
+        help="strongest incoming hidden neurons ablated with each candidate (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--null-limit",
+        type=integer(1),
+        default=10_000,
+        help="compare each module with all modules of as many neurons per layer if there are at most so "
+        "many, or else with so many random ones (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=integer(0),
+        default=0,
+        help="decides which random modules are drawn, and the bootstrap (default: %(default)s)",
+    )
     add_figures_option(parser)
     add_image_options(parser)
     return parser.parse_args(argv)
@@ -74,7 +88,9 @@ def main(argv=None):
             table, args.in_degree_quantile, args.betweenness_quantile, args.max_candidates
         )
         generator = torch.Generator().manual_seed(args.seed + k)
-        silenced = ablate(model.to(args.device), candidates, images, labels, args.top_inputs, args.null_limit, generator)
+        silenced = ablate(
+            model.to(args.device), candidates, images, labels, args.top_inputs, args.null_limit, generator
+        )
         rows += [{"network": k, **row} for row in table_rows(candidates, *silenced, model, digits, images_per_digit)]
 
     record = run_record(args, device=args.device, seed=args.seed, network=about)
@@ -85,6 +101,7 @@ def main(argv=None):
     save_figure(plot_ablation(shown, digits, title), figures / "ablation_per_digit")
 
     if len(models) == 1:
+        print(f"saved {figures}/ablation_per_digit.{{csv,json,png,pdf}}")
         report_one(rows, digits)
     else:
         networks = mean_percentiles(rows, digits)
@@ -92,8 +109,8 @@ def main(argv=None):
         tests = {name: across_networks([row[name] for row in networks], args.seed) for name in names}
         save_results(figures / "ablation_networks", networks, record | {"tests": tests})
         save_figure(plot_percentiles(networks, tests, EFFECTS, NULLS), figures / "ablation_networks")
+        print(f"saved {figures}/ablation_{{per_digit,networks}}.{{csv,json,png,pdf}}")
         report_many(networks, tests)
-    print(f"saved {figures}/ablation_{'per_digit' if len(models) == 1 else '{per_digit,networks}'}.{{csv,json,png,pdf}}")
 
 
 def ablate(model, candidates, images, labels, top_inputs, null_limit, generator):
@@ -105,7 +122,9 @@ def ablate(model, candidates, images, labels, top_inputs, null_limit, generator)
     intact = torch.zeros(sum(model.hidden_sizes), dtype=torch.bool)
     modules = torch.stack([intact, *(module_of(candidate, model.weights, top_inputs) for candidate in candidates)])
     counts = [layer_counts(module, model.hidden_sizes) for module in modules[1:]]
-    matched = {count: matched_modules(count, model.hidden_sizes, null_limit, generator) for count in sorted(set(counts))}
+    matched = {
+        count: matched_modules(count, model.hidden_sizes, null_limit, generator) for count in sorted(set(counts))
+    }
     same_rule = [same_rule_modules(candidate, candidates, model.weights, top_inputs) for candidate in candidates]
 
     parts = [modules, *(null for null, _ in matched.values()), *same_rule]
@@ -122,19 +141,30 @@ def ablate(model, candidates, images, labels, top_inputs, null_limit, generator)
 def table_rows(candidates, modules, accuracy, nulls, model, digits, images_per_digit):
     """One row per ablation, the intact network first.
 
-    accuracy_, low_, high_ (95 % Wilson interval), drop_ and null_low_, null_high_ (5-95 % of the matched null) per digit
-    and drop, their mean, are fractions; importance, selectivity and what their nulls say are percentage points.
+    accuracy_, low_, high_ (95 % Wilson interval), drop_ and null_low_, null_high_ (5-95 % of the matched null) per
+    digit and drop, their mean, are fractions; importance, selectivity and what their nulls say, percentage points.
     """
     names = [("intact", "", ""), *((neuron_name(candidate), *candidate) for candidate in candidates)]
     rows = []
     for (name, layer, index), module, its_accuracy in zip(names, modules, accuracy):
         members = neurons_of(module, model.hidden_sizes)
-        row = {"neuron": name, "layer": layer, "index": index, "members": len(members),
-               "module": " ".join(map(neuron_name, members))}
-        for digit, fraction, intact, images in zip(digits, its_accuracy.tolist(), accuracy[0].tolist(), images_per_digit):
+        row = {
+            "neuron": name,
+            "layer": layer,
+            "index": index,
+            "members": len(members),
+            "module": " ".join(map(neuron_name, members)),
+        }
+        for digit, fraction, intact, images in zip(
+            digits, its_accuracy.tolist(), accuracy[0].tolist(), images_per_digit
+        ):
             low, high = wilson_interval(fraction, images)
-            row |= {f"accuracy_{digit}": fraction, f"low_{digit}": low, f"high_{digit}": high,
-                    f"drop_{digit}": intact - fraction}
+            row |= {
+                f"accuracy_{digit}": fraction,
+                f"low_{digit}": low,
+                f"high_{digit}": high,
+                f"drop_{digit}": intact - fraction,
+            }
         row["drop"] = sum(row[f"drop_{digit}"] for digit in digits) / len(digits)
         rows.append(row)
 
@@ -159,7 +189,11 @@ def mean_percentiles(rows, digits):
         by_network.setdefault(row["network"], []).append(row)
     networks = []
     for k, (intact, *candidates) in by_network.items():
-        row = {"network": k, "accuracy": mean(intact[f"accuracy_{digit}"] for digit in digits), "candidates": len(candidates)}
+        row = {
+            "network": k,
+            "accuracy": mean(intact[f"accuracy_{digit}"] for digit in digits),
+            "candidates": len(candidates),
+        }
         for effect, null in product(EFFECTS, NULLS):
             row[f"{effect}_{null}"] = mean(candidate[f"{effect}_{null}_percentile"] for candidate in candidates)
         networks.append(row)
@@ -175,35 +209,48 @@ def mean(values):
 def report_one(rows, digits):
     """Print the accuracies of one network, how they compare with the nulls, and the verdict."""
     intact, *candidates = rows
-    print_table([
-        {"neuron": row["neuron"], "module": row["module"] or "-",
-         **{f"digit {digit}": percent(row[f"accuracy_{digit}"]) for digit in digits}, "mean drop": points(row["drop"])}
-        for row in rows
-    ])
+    print_table(
+        [
+            {
+                "neuron": row["neuron"],
+                "module": row["module"] or "-",
+                **{f"digit {digit}": percent(row[f"accuracy_{digit}"]) for digit in digits},
+                "mean drop": points(row["drop"]),
+            }
+            for row in rows
+        ]
+    )
     if not candidates:
         print("no hidden neuron is a candidate at these quantiles; lower --in-degree-quantile or raise the other")
         return
     print()
     for null, meaning in NULLS.items():
-        print(f"Among {meaning}, in percentage points (the interval holds 90 % of them; in brackets the least possible p):")
+        print(f"Among {meaning}, in percentage points (in brackets the smallest p that can be reached):")
         print_table([null_line(row, effect, null) for row in candidates for effect in EFFECTS])
         print()
     shares = [sum(row[f"{effect}_matched_p"] <= 0.05 for row in candidates) for effect in EFFECTS]
     averages = [mean(row[f"{effect}_matched_percentile"] for row in candidates) for effect in EFFECTS]
     print(
         f"Verdict: of {len(candidates)} candidates, {shares[0]} are more important and {shares[1]} more selective than "
-        f"matched modules at p <= 0.05; on average they lie at percentile {averages[0]:.0f} and {averages[1]:.0f}, where "
-        "chance is 50. One network is one observation: for a test, train many with train.py --networks."
+        f"matched modules at p <= 0.05; on average they lie at percentile {averages[0]:.0f} and {averages[1]:.0f} "
+        "(chance: 50). One network is one observation: for a test, train many with train.py --networks."
     )
 
 
 def null_line(row, effect, null):
     """A line of the printed table: where an effect of a candidate lies among one of its nulls."""
-    value = {key: row[f"{effect}_{null}_{key}"] for key in ("n", "median", "low", "high", "percentile", "p", "smallest_p")}
+    value = {
+        key: row[f"{effect}_{null}_{key}"] for key in ("n", "median", "low", "high", "percentile", "p", "smallest_p")
+    }
     return {
-        "neuron": row["neuron"], "effect": effect, "candidate": f"{row[effect]:.1f}", "null n": str(value["n"]),
-        "median": "{median:.1f}".format(**value), "5-95 %": "{low:.1f} to {high:.1f}".format(**value),
-        "percentile": "{percentile:.0f}".format(**value), "p": "{p:.2g} ({smallest_p:.2g})".format(**value),
+        "neuron": row["neuron"],
+        "effect": effect,
+        "candidate": f"{row[effect]:.1f}",
+        "null n": str(value["n"]),
+        "median": "{median:.1f}".format(**value),
+        "5-95 %": "{low:.1f} to {high:.1f}".format(**value),
+        "percentile": "{percentile:.0f}".format(**value),
+        "p": "{p:.2g} ({smallest_p:.2g})".format(**value),
     }
 
 
@@ -212,11 +259,16 @@ def report_many(networks, tests):
     lines = []
     for effect, null in product(EFFECTS, NULLS):
         test = tests[f"{effect}_{null}"]
-        lines.append({
-            "effect": effect, "among": NULLS[null], "networks": str(test["networks"]),
-            "median percentile": f"{test['median']:.1f}", "95 % interval": f"{test['low']:.1f} to {test['high']:.1f}",
-            "Wilcoxon p": f"{test['p']:.2g}",
-        })
+        lines.append(
+            {
+                "effect": effect,
+                "among": NULLS[null],
+                "networks": str(test["networks"]),
+                "median percentile": f"{test['median']:.1f}",
+                "95 % interval": f"{test['low']:.1f} to {test['high']:.1f}",
+                "Wilcoxon p": f"{test['p']:.2g}",
+            }
+        )
     print_table(lines)
 
     def compared(effect, null):
@@ -225,9 +277,11 @@ def report_many(networks, tests):
         adjective = {"importance": "important", "selectivity": "selective"}[effect]
         return f"{more} {adjective} (median percentile {test['median']:.0f}, p = {test['p']:.2g})"
 
-    print(f"Verdict: over {len(networks)} networks, candidates are {compared('importance', 'matched')} and "
-          f"{compared('selectivity', 'matched')} than {NULLS['matched']}. Compared with {NULLS['same_rule']}, they are "
-          f"{compared('importance', 'same_rule')} and {compared('selectivity', 'same_rule')}.")
+    print(
+        f"Verdict: over {len(networks)} networks, candidates are {compared('importance', 'matched')} and "
+        f"{compared('selectivity', 'matched')} than {NULLS['matched']}. Compared with {NULLS['same_rule']}, they are "
+        f"{compared('importance', 'same_rule')} and {compared('selectivity', 'same_rule')}."
+    )
 
 
 if __name__ == "__main__":

@@ -49,9 +49,12 @@ SLOW_MODULES = 10
 
 
 def parse_args(argv):
-    parser = Parser(description="Measure how fast this repository is, side by side with the obvious ways to do the same.")
-    parser.add_argument("--repeats", type=integer(1), default=3,
-                        help="take each time as the median of so many (default: %(default)s)")
+    parser = Parser(
+        description="Measure how fast this repository is, side by side with the obvious ways to do the same."
+    )
+    parser.add_argument(
+        "--repeats", type=integer(1), default=3, help="take each time as the median of so many (default: %(default)s)"
+    )
     add_data_option(parser)
     add_figures_option(parser)
     return parser.parse_args(argv)
@@ -78,13 +81,17 @@ def main(argv=None):
         sizes = (PIXELS, width, width, 10)
         edges = sum(inputs * outputs for inputs, outputs in pairwise(sizes))
         times = engine_times(sizes, args.repeats)
-        growth += [{"engine": name, "edges": edges, "seconds": time} for name, time in times.items() if time is not None]
+        growth += [
+            {"engine": name, "edges": edges, "seconds": time} for name, time in times.items() if time is not None
+        ]
 
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__} on {torch.get_num_threads()} threads"
+    machine = (
+        f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__} on {torch.get_num_threads()} threads"
+    )
     record = run_record(args, machine=machine)
     save_results(figures / "benchmark", [row | {"machine": machine} for row in rows], record)
     save_results(figures / "benchmark_engines", growth, record)
-    save_figure(plot_engine_times(growth), figures / "benchmark_engines")
+    save_figure(plot_engine_times(growth, f"784-w-w-10 networks; {machine}"), figures / "benchmark_engines")
     print(machine)
     print_table([printed(row) for row in rows])
     print(f"saved {figures}/benchmark.{{csv,json}} and {figures}/benchmark_engines.{{csv,json,png,pdf}}")
@@ -108,17 +115,26 @@ def timed(repeats, function, *arguments):
 def compared(task, size, times, reference):
     """A row per way to do a task, with its time as a multiple of the reference's; None where it was skipped."""
     return [
-        {"task": task, "network": size, "way": way, "seconds": seconds,
-         "ratio": None if seconds is None else seconds / times[reference]}
+        {
+            "task": task,
+            "network": size,
+            "way": way,
+            "seconds": seconds,
+            "ratio": None if seconds is None else seconds / times[reference],
+        }
         for way, seconds in times.items()
     ]
 
 
 def printed(row):
     skipped = row["seconds"] is None
-    return {"task": row["task"], "network": row["network"], "way": row["way"],
-            "seconds": "skipped: would take minutes" if skipped else f"{row['seconds']:.3g}",
-            "ratio": "" if skipped else f"{row['ratio']:.3g}"}
+    return {
+        "task": row["task"],
+        "network": row["network"],
+        "way": row["way"],
+        "seconds": "skipped: would take minutes" if skipped else f"{row['seconds']:.3g}",
+        "ratio": "" if skipped else f"{row['ratio']:.3g}",
+    }
 
 
 def engine_times(sizes, repeats):

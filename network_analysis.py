@@ -30,9 +30,13 @@ def parse_args(argv):
     parser = Parser(description="See a trained network, or many, as weighted graphs of neurons.")
     add_network_options(parser)
     add_candidate_options(parser)
-    parser.add_argument("--engine", choices=("auto", "networkx", "layered"), default="auto",
-                        help="what computes betweenness: networkx, the equal but much faster layered engine, or auto: "
-                             "networkx as long as it takes about a second (default: %(default)s)")
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "networkx", "layered"),
+        default="auto",
+        help="what computes betweenness: networkx, the equal but much faster layered engine, or auto: "
+        "networkx as long as it takes about a second (default: %(default)s)",
+    )
     add_figures_option(parser)
     return parser.parse_args(argv)
 
@@ -52,7 +56,8 @@ def main(argv=None):
 
     rows = [
         {"network": k, "layer": node[0], "index": node[1], **row, "candidate": node in its_candidates}
-        for k, table, its_candidates in zip(models, tables, candidates) for node, row in table.items()
+        for k, table, its_candidates in zip(models, tables, candidates)
+        for node, row in table.items()
     ]
     save_results(figures / "centralities", rows, run_record(args, engine=engine, network=about))
     first, model = next(iter(models.items()))
@@ -88,11 +93,16 @@ def top_neurons(table, candidates):
         neurons = [node for node in table if node[0] == layer]
         neurons.sort(key=lambda node: (-table[node]["in_degree"], -table[node]["out_degree"]))
         for node in neurons[:TOP]:
-            lines.append({
-                "layer": str(layer), "neuron": neuron_name(node), "in-degree": f"{table[node]['in_degree']:.2f}",
-                "out-degree": f"{table[node]['out_degree']:.2f}", "betweenness": f"{table[node]['betweenness']:.5f}",
-                "candidate": "yes" if node in candidates else "",
-            })
+            lines.append(
+                {
+                    "layer": str(layer),
+                    "neuron": neuron_name(node),
+                    "in-degree": f"{table[node]['in_degree']:.2f}",
+                    "out-degree": f"{table[node]['out_degree']:.2f}",
+                    "betweenness": f"{table[node]['betweenness']:.5f}",
+                    "candidate": "yes" if node in candidates else "",
+                }
+            )
     return lines
 
 

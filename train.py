@@ -2,7 +2,7 @@
 
     python train.py --epochs 30 --batch-size 128 --lr 0.001 --hidden-layers 8,8,8 --save-dir ./mlp
 
-Writes the checkpoint mlp_mnist<digits>.pt to --save-dir, and training_history.csv, .json, .png and .pdf to --figures-dir.
+Writes mlp_mnist<digits>.pt to --save-dir, and training_history.csv, .json, .png and .pdf to --figures-dir.
 """
 
 from pathlib import Path
@@ -32,28 +32,61 @@ from mlp.training import evaluate, refuse_more_than_memory, split_validation, tr
 
 def parse_args(argv):
     parser = Parser(description="Train a multilayer perceptron on a few MNIST digits, or many at once.")
-    parser.add_argument("--digits", type=digits, default=DEFAULT_DIGITS,
-                        help="digits to tell apart, one output each (default: %(default)s)")
-    parser.add_argument("--hidden-layers", type=hidden_layers, default="8,8,8",
-                        help="neurons of each hidden layer (default: %(default)s)")
-    parser.add_argument("--epochs", type=integer(1), default=30,
-                        help="passes over the training images (default: %(default)s)")
-    parser.add_argument("--batch-size", type=integer(1), default=128,
-                        help="images per step of Adam (default: %(default)s)")
-    parser.add_argument("--lr", type=real(lambda rate: rate > 0, "above 0"), default=1e-3,
-                        help="learning rate of Adam (default: %(default)s)")
-    parser.add_argument("--val-fraction", type=real(lambda share: 0 < share < 1, "between 0 and 1"), default=0.1,
-                        help="share of the training images set apart for validation (default: %(default)s)")
-    parser.add_argument("--seed", type=integer(0), default=0,
-                        help="decides initial weights, validation images and their order (default: %(default)s)")
-    parser.add_argument("--networks", type=integer(1), default=1,
-                        help="train so many networks at once; network k starts from the weights of seed SEED + k "
-                             "(default: %(default)s)")
-    parser.add_argument("--separate-batches", action="store_true",
-                        help="give each network its own validation images and order of mini-batches, those of seed "
-                             "SEED + k, instead of sharing those of SEED; slower")
-    parser.add_argument("--save-dir", type=Path, default=REPOSITORY / "mlp",
-                        help="folder that the checkpoint is written to (default: %(default)s)")
+    parser.add_argument(
+        "--digits",
+        type=digits,
+        default=DEFAULT_DIGITS,
+        help="digits to tell apart, one output each (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--hidden-layers",
+        type=hidden_layers,
+        default="8,8,8",
+        help="neurons of each hidden layer (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--epochs", type=integer(1), default=30, help="passes over the training images (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--batch-size", type=integer(1), default=128, help="images per step of Adam (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--lr",
+        type=real(lambda rate: rate > 0, "above 0"),
+        default=1e-3,
+        help="learning rate of Adam (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--val-fraction",
+        type=real(lambda share: 0 < share < 1, "between 0 and 1"),
+        default=0.1,
+        help="share of the training images set apart for validation (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=integer(0),
+        default=0,
+        help="decides initial weights, validation images and their order (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--networks",
+        type=integer(1),
+        default=1,
+        help="train so many networks at once; network k starts from the weights of seed SEED + k "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--separate-batches",
+        action="store_true",
+        help="give each network its own validation images and order of mini-batches, those of seed "
+        "SEED + k, instead of sharing those of SEED; slower",
+    )
+    parser.add_argument(
+        "--save-dir",
+        type=Path,
+        default=REPOSITORY / "mlp",
+        help="folder that the checkpoint is written to (default: %(default)s)",
+    )
     add_figures_option(parser)
     add_image_options(parser)
     return parser.parse_args(argv)
@@ -104,11 +137,23 @@ def printed(tests, digits, images_per_digit):
         mean = form(sum(values) / len(values))
         return mean if len(values) == 1 else f"{mean} ({form(min(values))} to {form(max(values))})"
 
-    lines = [{"test images": "all", "n": str(sum(images_per_digit)), "loss": summary("loss", "{:.4f}".format),
-              "accuracy": summary("accuracy", percent)}]
+    lines = [
+        {
+            "test images": "all",
+            "n": str(sum(images_per_digit)),
+            "loss": summary("loss", "{:.4f}".format),
+            "accuracy": summary("accuracy", percent),
+        }
+    ]
     for digit, n in zip(digits, images_per_digit):
-        lines.append({"test images": f"digit {digit}", "n": str(n), "loss": "",
-                      "accuracy": summary(f"accuracy_{digit}", percent)})
+        lines.append(
+            {
+                "test images": f"digit {digit}",
+                "n": str(n),
+                "loss": "",
+                "accuracy": summary(f"accuracy_{digit}", percent),
+            }
+        )
     return lines
 
 

@@ -2,8 +2,8 @@
 
 import torch
 
-BATCH_NUMBERS = 2**20
-"""Activations of a layer held at once: 4 MiB stay near the processor and are faster than more."""
+BATCH_NUMBERS = 2**21
+"""Activations of a layer held at once: 8 MiB stay near the processor and are faster than more."""
 
 
 @torch.no_grad()
@@ -26,7 +26,9 @@ def ablated_accuracy(model, modules, images, labels, progress=iter):
     distinct, place = torch.as_tensor(modules, dtype=torch.bool).cpu().unique(dim=0, return_inverse=True)
     numbers_per_module = len(images) * max(model.sizes[2:])
     batch_size = min(max(1, BATCH_NUMBERS // numbers_per_module), max(1, len(distinct)))
-    buffers = first.new_empty(2, batch_size * numbers_per_module)  # made once: fresh memory costs more than the products
+    buffers = first.new_empty(
+        2, batch_size * numbers_per_module
+    )  # made once: fresh memory costs more than the products
     correct = torch.zeros(len(distinct), model.sizes[-1], dtype=torch.int64)
     for rows in progress(torch.arange(len(distinct)).split(batch_size)):
         alive = (~distinct[rows]).to(first).split(model.hidden_sizes, dim=1)
@@ -36,9 +38,9 @@ def ablated_accuracy(model, modules, images, labels, progress=iter):
 
 
 def _ablated_logits(model, first, alive, buffers):
-    """Logits [modules, outputs, n] from the intact first activations [neurons, n] and masks [modules, neurons] per layer.
+    """Logits [modules, outputs, n] from the intact first activations [neurons, n] and the masks of who is alive.
 
-    They lie in one of the two buffers, which the layers write to in turn.
+    alive: one [modules, neurons] per hidden layer.  The layers write to the two buffers in turn.
     """
     activations = None
     for layer, (weight, bias, mask) in enumerate(zip(model.weights[1:], model.biases[1:], alive)):

@@ -110,41 +110,74 @@ def device(text):
 
 
 def add_figures_option(parser):
-    parser.add_argument("--figures-dir", type=Path, default=REPOSITORY / "figures",
-                        help="folder that figures and numbers are written to (default: %(default)s)")
+    parser.add_argument(
+        "--figures-dir",
+        type=Path,
+        default=REPOSITORY / "figures",
+        help="folder that figures and numbers are written to (default: %(default)s)",
+    )
 
 
 def add_data_option(parser):
-    parser.add_argument("--data-dir", type=Path, default=REPOSITORY / "data",
-                        help="folder that holds MNIST/raw/; what is missing there is downloaded (default: %(default)s)")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=REPOSITORY / "data",
+        help="folder that holds MNIST/raw/; what is missing there is downloaded (default: %(default)s)",
+    )
 
 
 def add_image_options(parser):
     add_data_option(parser)
-    parser.add_argument("--device", type=device, default="auto",
-                        help="cpu, cuda, or auto: cuda where there is one (default: %(default)s)")
+    parser.add_argument(
+        "--device",
+        type=device,
+        default="auto",
+        help="cpu, cuda, or auto: cuda where there is one (default: %(default)s)",
+    )
 
 
 def add_network_options(parser):
-    parser.add_argument("checkpoint", type=Path, nargs="?", metavar="CHECKPOINT",
-                        help="a file saved by train.py, or a plain state dict of an MLP "
-                             "(default: the one that train.py saves for --digits)")
-    parser.add_argument("--network", type=integer(0), metavar="K",
-                        help="of a checkpoint with many networks, take only number K, from 0 (default: all)")
-    parser.add_argument("--digits", type=digits,
-                        help="what the outputs of the network stand for "
-                             f"(default: what the checkpoint says, or else {DEFAULT_DIGITS})")
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        nargs="?",
+        metavar="CHECKPOINT",
+        help="a file saved by train.py, or a plain state dict of an MLP "
+        "(default: the one that train.py saves for --digits)",
+    )
+    parser.add_argument(
+        "--network",
+        type=integer(0),
+        metavar="K",
+        help="of a checkpoint with many networks, take only number K, from 0 (default: all)",
+    )
+    parser.add_argument(
+        "--digits",
+        type=digits,
+        help=f"what the outputs of the network stand for (default: what the checkpoint says, or else {DEFAULT_DIGITS})",
+    )
 
 
 def add_candidate_options(parser):
     quantile = real(lambda q: 0 <= q <= 1, "from 0 to 1")
-    parser.add_argument("--in-degree-quantile", type=quantile, default=0.5,
-                        help="a candidate's in-degree reaches at least this quantile of its layer (default: %(default)s)")
-    parser.add_argument("--betweenness-quantile", type=quantile, default=0.5,
-                        help="a candidate's betweenness is at most this quantile of its layer (default: %(default)s)")
-    parser.add_argument("--max-candidates", type=integer(1),
-                        help="keep only so many candidates, those that rank highest by in-degree in their layers "
-                             "(default: all)")
+    parser.add_argument(
+        "--in-degree-quantile",
+        type=quantile,
+        default=0.5,
+        help="a candidate's in-degree reaches at least this quantile of its layer (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--betweenness-quantile",
+        type=quantile,
+        default=0.5,
+        help="a candidate's betweenness is at most this quantile of its layer (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-candidates",
+        type=integer(1),
+        help="keep only so many candidates, those that rank highest by in-degree in their layers (default: all)",
+    )
 
 
 def checkpoint_name(digits):
@@ -167,12 +200,16 @@ def selected_networks(args):
         except (argparse.ArgumentTypeError, TypeError):
             raise InputError(f"{path}: the digits it was trained on are damaged; train it again") from None
         if args.digits not in (None, remembered):
-            raise InputError(f"--digits {_spelled(args.digits)}: {path} was trained on {_spelled(remembered)}; "
-                             "leave --digits out, or name another checkpoint")
+            raise InputError(
+                f"--digits {_spelled(args.digits)}: {path} was trained on {_spelled(remembered)}; "
+                "leave --digits out, or name another checkpoint"
+            )
         chosen = remembered
     if len(chosen) != outputs:
-        raise InputError(f"--digits {_spelled(chosen)}: {path} has {outputs} outputs; "
-                         "name the digit that each output stands for, in order")
+        raise InputError(
+            f"--digits {_spelled(chosen)}: {path} has {outputs} outputs; "
+            "name the digit that each output stands for, in order"
+        )
     if args.network is None:
         return dict(enumerate(models)), chosen, about
     if args.network >= len(models):

@@ -68,12 +68,17 @@ def layered_centralities(weights):
     for k in range(len(weights[0])):
         # summed one by one, as networkx does, so that both engines agree to the last bit
         in_degrees = [[0] * layers[0].shape[2], *([sum(row) for row in layer[k].tolist()] for layer in layers)]
-        out_degrees = [*([sum(column) for column in layer[k].T.tolist()] for layer in layers), [0] * layers[-1].shape[1]]
-        tables.append({
-            (layer, index): {"in_degree": into, "out_degree": out, "betweenness": between}
-            for layer, columns in enumerate(zip(in_degrees, out_degrees, (b[k].tolist() for b in per_layer)))
-            for index, (into, out, between) in enumerate(zip(*columns))
-        })
+        out_degrees = [
+            *([sum(column) for column in layer[k].T.tolist()] for layer in layers),
+            [0] * layers[-1].shape[1],
+        ]
+        tables.append(
+            {
+                (layer, index): {"in_degree": into, "out_degree": out, "betweenness": between}
+                for layer, columns in enumerate(zip(in_degrees, out_degrees, (b[k].tolist() for b in per_layer)))
+                for index, (into, out, between) in enumerate(zip(*columns))
+            }
+        )
     return tables
 
 
@@ -84,8 +89,8 @@ def betweenness(weights):
     In a layered DAG the shortest distances from a layer to all later ones are min-plus matrix products, layer by layer.
     Walking back, the dependency of a source on a neuron is, summed over the neurons of the next layer that it leads to,
     the share of their shortest paths it carries times (1 + their own dependency): Brandes (2001), theorem 6.  Sources
-    are handled in batches of bounded memory.  Where shortest paths are unique their number is 1 and the sum is a scatter;
-    where two sums of distances are equal in double precision, paths are counted, so that they share the pair.
+    are handled in batches of bounded memory.  Where shortest paths are unique, their number is 1 and the sum a scatter;
+    where two lengths are equal in double precision, paths are counted, so that they share the pair.
 
     weights: one [out, in] or [networks, out, in] tensor per layer of connections, on one device; zero is no edge.
     Returns one float64 tensor [neurons] or [networks, neurons] per layer, inputs and outputs (always 0) included.
@@ -96,6 +101,9 @@ def betweenness(weights):
     total = [distances[0].new_zeros(*distances[0].shape[:-2], size) for size in sizes]
     networks = distances[0].shape[:-2].numel()
     roads_per_source = max((networks * distance.shape[-2:].numel() for distance in distances[1:]), default=1)
+    if networks > 1 and roads_per_source > BATCH_NUMBERS:  # large networks one by one
+        alone = [betweenness([matrix[k] for matrix in weights]) for k in range(networks)]
+        return [torch.stack(layer) for layer in zip(*alone)]
     sources_at_once = min(max(1, BATCH_NUMBERS // roads_per_source), max(sizes))
     buffer = distances[0].new_empty(sources_at_once * roads_per_source)  # made once: fresh memory costs more than sums
     for layer in range(len(distances) - 1):

@@ -58,7 +58,7 @@ def initial_model(sizes, seed):
 
 
 def save_checkpoint(path, models, **about):
-    """Save one network, or a list of them, and what is worth knowing `about` it (JSON values: digits, seed, options ...).
+    """Save one network, or a list of them, and what is worth knowing `about` it (JSON values: digits, seed ...).
 
     The file appears whole or not at all.  Raises InputError if it cannot be written.
     """
@@ -84,7 +84,8 @@ def load_networks(path):
     prefix, or with none.  Numbers become float32.
 
     Returns (models, about), on the CPU; all models have the same sizes, and `about` is {} for plain state dicts.
-    Raises InputError if the file is missing, damaged, holds code, or describes no finite MLPs of one shape on MNIST pixels.
+    Raises InputError if the file is missing, damaged, holds code, or describes no finite MLPs of one shape on MNIST
+    pixels.
     """
     content = _read(path)
     about = {}
@@ -103,7 +104,9 @@ def load_networks(path):
             raise InputError(f"{where}: {error}") from None
         if models[k].sizes != models[0].sizes:
             shapes = f"{models[0].sizes} and {models[k].sizes}"
-            raise InputError(f"{path}: networks 0 and {k} have different shapes, {shapes}; save those of one shape together")
+            raise InputError(
+                f"{path}: networks 0 and {k} have different shapes, {shapes}; save those of one shape together"
+            )
     return models, about
 
 
@@ -170,7 +173,7 @@ def _linear_layers(state):
     for name, weight, bias in zip(names, weights, biases):
         if 0 in weight.shape or weight.shape[1] != inputs or bias.shape != weight.shape[:1]:
             raise InputError(
-                f"{name} {list(weight.shape)} with bias {list(bias.shape)} does not fit the {inputs} neurons before it; "
+                f"{name} {list(weight.shape)} with bias {list(bias.shape)} does not fit {inputs} neurons before it; "
                 f"an MLP on MNIST pixels begins with {PIXELS} inputs and each layer fits the next"
             )
         inputs = len(weight)

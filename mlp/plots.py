@@ -22,7 +22,18 @@ STYLE = {
     "pdf.fonttype": 42,
 }
 # petroff10 (Petroff 2021), arranged so that the default digits are the easiest to tell apart
-DIGIT_COLORS = ("#94a4a2", "#b9ac70", "#92dadd", "#3f90da", "#e76300", "#ffa90e", "#717581", "#832db6", "#a96b59", "#bd1f01")
+DIGIT_COLORS = (
+    "#94a4a2",
+    "#b9ac70",
+    "#92dadd",
+    "#3f90da",
+    "#e76300",
+    "#ffa90e",
+    "#717581",
+    "#832db6",
+    "#a96b59",
+    "#bd1f01",
+)
 MOST_LABELS = 24  # names of more neurons than this in one column or panel would lie on top of each other
 MOST_RECEPTIVE_FIELDS = 8
 EDGES_PER_LAYER = 32
@@ -59,8 +70,9 @@ def plot_history(history, tests, classes, counts):
             if len(tests) > 1:
                 axes.fill_between(epochs, values.min(1), values.max(1), color=color, alpha=0.2, linewidth=0)
     accuracy = 100 * numpy.median([row["accuracy"] for row in tests])
-    accuracy_axes.axhline(accuracy, color=CANDIDATE_COLOR, linestyle="--", linewidth=1,
-                          label=f"test, at the end: {accuracy:.1f} %")
+    accuracy_axes.axhline(
+        accuracy, color=CANDIDATE_COLOR, linestyle="--", linewidth=1, label=f"test, at the end: {accuracy:.1f} %"
+    )
     accuracy_axes.axhline(100 / classes, color=GREY, linestyle=":", linewidth=1, label=f"chance: {100 / classes:.1f} %")
     loss_axes.set(xlabel="epoch", ylabel="cross-entropy (nats)", ylim=(0, None))
     accuracy_axes.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 102))
@@ -87,20 +99,28 @@ def plot_centralities(tables, candidates, limits, quantiles, title):
     for axes, layer in zip(panels, limits[0]):
         points = [
             (row["in_degree"], row["betweenness"], node[1], node in chosen)
-            for table, chosen in zip(tables, candidates) for node, row in table.items() if node[0] == layer
+            for table, chosen in zip(tables, candidates)
+            for node, row in table.items()
+            if node[0] == layer
         ]
         for is_candidate, style in (
             (False, {"color": GREY, "marker": "o", "label": "hidden neuron"}),
             (True, {"color": CANDIDATE_COLOR, "marker": "D", "label": "candidate"}),
         ):
             group = [point for point in points if point[3] == is_candidate]
-            axes.scatter([point[0] for point in group], [point[1] for point in group], s=30 if alone else 5, zorder=3, **style)
+            axes.scatter(
+                [point[0] for point in group], [point[1] for point in group], s=30 if alone else 5, zorder=3, **style
+            )
         if alone:
             lowest, highest = limits[0][layer]
             axes.axvline(lowest, color=GREY, linestyle="--", linewidth=1, label=f"in-degree, quantile {quantiles[0]:g}")
-            axes.axhline(highest, color=GREY, linestyle=":", linewidth=1.4, label=f"betweenness, quantile {quantiles[1]:g}")
+            axes.axhline(
+                highest, color=GREY, linestyle=":", linewidth=1.4, label=f"betweenness, quantile {quantiles[1]:g}"
+            )
         for x, y, index, is_candidate in points if len(points) <= MOST_LABELS else ():
-            axes.annotate(str(index), (x, y), xytext=(5, -10 if is_candidate else 4), textcoords="offset points", fontsize=8)
+            axes.annotate(
+                str(index), (x, y), xytext=(5, -10 if is_candidate else 4), textcoords="offset points", fontsize=8
+            )
         axes.set(title=f"layer {layer} (n = {len(points)} neurons)", xlabel="weighted in-degree (sum of |w|)")
         axes.margins(0.12)
     panels[0].set_ylabel("betweenness (share of shortest paths)")
@@ -136,8 +156,14 @@ def plot_network(weights, table, candidates, digits, title):
 
     edges = strongest_edges(weights, EDGES_PER_LAYER)
     strength = numpy.array([weight for _, _, weight in edges])
-    axes.add_collection(LineCollection([(position[source], position[target]) for source, target, _ in edges],
-                                       linewidths=4 * strength / strength.max(initial=1), colors=GREY, alpha=0.6))
+    axes.add_collection(
+        LineCollection(
+            [(position[source], position[target]) for source, target, _ in edges],
+            linewidths=4 * strength / strength.max(initial=1),
+            colors=GREY,
+            alpha=0.6,
+        )
+    )
 
     widest = max(map(len, neurons.values()))
     largest_area = 450 if widest <= MOST_LABELS else 40  # square points
@@ -148,7 +174,8 @@ def plot_network(weights, table, candidates, digits, title):
         c=[table[node]["betweenness"] for node in position],
         edgecolors=[CANDIDATE_COLOR if node in candidates else "white" for node in position],
         linewidths=[largest_area**0.5 / 30 + 1.2 if node in candidates else 0.3 for node in position],
-        cmap="cividis", zorder=3,
+        cmap="cividis",
+        zorder=3,
     )
     figure.colorbar(nodes, ax=axes, label="betweenness (share of shortest paths)", fraction=0.025, pad=0.01)
 
@@ -158,8 +185,13 @@ def plot_network(weights, table, candidates, digits, title):
     limit = numpy.quantile(abs(receptive_fields), 0.995)  # the few largest weights would fade all others
     for slot, node in enumerate(shown):
         middle = height * (1 - (slot + 0.5) / len(shown))
-        axes.imshow(receptive_fields[node[1]].reshape(IMAGE_SIDE, IMAGE_SIDE), cmap="RdBu_r", vmin=-limit, vmax=limit,
-                    extent=(1 - side / 2, 1 + side / 2, middle - side / 2, middle + side / 2))
+        axes.imshow(
+            receptive_fields[node[1]].reshape(IMAGE_SIDE, IMAGE_SIDE),
+            cmap="RdBu_r",
+            vmin=-limit,
+            vmax=limit,
+            extent=(1 - side / 2, 1 + side / 2, middle - side / 2, middle + side / 2),
+        )
         axes.plot([1 + side / 2, position[node][0]], [middle, position[node][1]], color=GREY, linewidth=0.6, zorder=0)
         axes.annotate(neuron_name(node), (1 - side / 2 - 0.08, middle), ha="right", va="center")
     axes.set(xlim=(0, width), ylim=(0, height + 0.5))  # imshow has fitted them to the last image
@@ -170,16 +202,31 @@ def plot_network(weights, table, candidates, digits, title):
         axes.text(left_to_right[layer], height + 0.1, f"layer {layer}\n{len(neurons[layer])} neurons", ha="center")
     axes.text(left_to_right[layers[-1]], height + 0.1, "output", ha="center")
     for node in neurons[layers[-1]]:
-        axes.annotate(f"digit {digits[node[1]]}", position[node], xytext=(16, 0), textcoords="offset points", va="center")
+        axes.annotate(
+            f"digit {digits[node[1]]}", position[node], xytext=(16, 0), textcoords="offset points", va="center"
+        )
     for layer in layers[:-1]:
         wide = len(neurons[layer]) > MOST_LABELS
         for node in set(neurons[layer]) & set(candidates) if wide else neurons[layer]:
-            axes.annotate(neuron_name(node), position[node], xytext=(0, 5 if wide else 13), textcoords="offset points",
-                          ha="center", fontsize=6 if wide else 8, path_effects=[withStroke(linewidth=2, foreground="white")])
+            axes.annotate(
+                neuron_name(node),
+                position[node],
+                xytext=(0, 5 if wide else 13),
+                textcoords="offset points",
+                ha="center",
+                fontsize=6 if wide else 8,
+                path_effects=[withStroke(linewidth=2, foreground="white")],
+            )
     axes.scatter([], [], s=80, facecolors="none", edgecolors=CANDIDATE_COLOR, linewidths=2, label="candidate")
     axes.scatter([], [], s=80, color=GREY, label="area: in-degree, relative to the layer's largest")
-    axes.plot([], [], color=GREY, linewidth=4, alpha=0.6,
-              label=f"the {EDGES_PER_LAYER} strongest edges between two layers, width: |w| (widest: {strength.max(initial=0):.2f})")
+    axes.plot(
+        [],
+        [],
+        color=GREY,
+        linewidth=4,
+        alpha=0.6,
+        label=f"the {EDGES_PER_LAYER} strongest edges between layers, width: |w| (to {strength.max(initial=0):.2f})",
+    )
     figure.legend(loc="outside lower center", ncols=3)
     figure.suptitle(title, fontsize=10)
     return figure
@@ -190,33 +237,54 @@ def plot_ablation(rows, digits, title):
     """Accuracy per digit with each module ablated: a group of bars per candidate, a bar per digit.
 
     rows: the intact network first, then a row per candidate, with `neuron`, `layer`, `members` and for each digit
-    `accuracy_<digit>`, its 95 % interval `low_<digit>`, `high_<digit>`, and of candidates the middle 90 % of its matched
-    null, `null_low_<digit>`, `null_high_<digit>`, as fractions.
+    `accuracy_<digit>`, its 95 % interval `low_<digit>`, `high_<digit>`, and of candidates the middle 90 % of the
+    matched null, `null_low_<digit>`, `null_high_<digit>`, as fractions.
     """
     intact, *candidates = rows
-    groups = [candidates[start:start + MOST_GROUPS] for start in range(0, len(candidates), MOST_GROUPS)] or [[]]
+    groups = [candidates[start : start + MOST_GROUPS] for start in range(0, len(candidates), MOST_GROUPS)] or [[]]
     figure = Figure(figsize=(9, 0.5 + 3 * len(groups)), layout="constrained")
     panels = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
     bar = 0.8 / len(digits)
     for axes, group in zip(panels, groups):
         for place, digit in enumerate(digits):
             center = [number - 0.4 + (place + 0.5) * bar for number in range(len(group))]
-            accuracy, low, high = ([100 * row[f"{name}_{digit}"] for row in group] for name in ("accuracy", "low", "high"))
+            accuracy, low, high = (
+                [100 * row[f"{name}_{digit}"] for row in group] for name in ("accuracy", "low", "high")
+            )
             null = [100 * (row[f"null_high_{digit}"] - row[f"null_low_{digit}"]) for row in group]
             null_low = [100 * row[f"null_low_{digit}"] for row in group]
-            axes.bar(center, null, bar * 0.96, null_low, color="#d9d9d9", edgecolor="#9c9c9c", linewidth=0.6,
-                     label="90 % of matched modules" if place == len(digits) - 1 else None, zorder=1)
+            axes.bar(
+                center,
+                null,
+                bar * 0.96,
+                null_low,
+                color="#d9d9d9",
+                edgecolor="#9c9c9c",
+                linewidth=0.6,
+                label="90 % of matched modules" if place == len(digits) - 1 else None,
+                zorder=1,
+            )
             axes.bar(center, accuracy, bar * 0.62, color=DIGIT_COLORS[digit], label=f"digit {digit}", zorder=2)
             axes.vlines(center, low, high, color="black", linewidth=1, zorder=3)
             for x in center:
                 axes.annotate(str(digit), (x, 0), xytext=(0, -10), textcoords="offset points", ha="center", fontsize=8)
         for digit in digits:
-            axes.axhline(100 * intact[f"accuracy_{digit}"], color=DIGIT_COLORS[digit], linestyle="--", linewidth=1.2,
-                         label=f"intact, digit {digit}: {100 * intact[f'accuracy_{digit}']:.1f} %")
+            axes.axhline(
+                100 * intact[f"accuracy_{digit}"],
+                color=DIGIT_COLORS[digit],
+                linestyle="--",
+                linewidth=1.2,
+                label=f"intact, digit {digit}: {100 * intact[f'accuracy_{digit}']:.1f} %",
+            )
         axes.plot([], [], color="black", linewidth=1, label="95 % interval, test images")
-        axes.set(ylim=(0, 100), xlim=(-0.6, max(MOST_GROUPS * (len(groups) > 1), len(group), 1) - 0.4),
-                 ylabel="test accuracy (%)")
-        axes.set_xticks(range(len(group)), [f"{row['neuron']}\nlayer {row['layer']}\nn = {row['members']}" for row in group])
+        axes.set(
+            ylim=(0, 100),
+            xlim=(-0.6, max(MOST_GROUPS * (len(groups) > 1), len(group), 1) - 0.4),
+            ylabel="test accuracy (%)",
+        )
+        axes.set_xticks(
+            range(len(group)), [f"{row['neuron']}\nlayer {row['layer']}\nn = {row['members']}" for row in group]
+        )
         axes.tick_params(axis="x", length=0, pad=13)
     if not candidates:
         axes.text(0, 50, "no candidates", ha="center")
@@ -238,32 +306,58 @@ def plot_percentiles(networks, tests, effects, nulls):
     for axes, effect in zip(panels, effects):
         for place, null in enumerate(nulls):
             test = tests[f"{effect}_{null}"]
-            axes.scatter(place + jitter, [row[f"{effect}_{null}"] for row in networks], s=9, color="#3f90da", alpha=0.6,
-                         linewidths=0, label="a network: mean of its candidates")
-            axes.errorbar(place, test["median"], [[test["median"] - test["low"]], [test["high"] - test["median"]]],
-                          color="black", marker="D", markersize=5, capsize=5, linewidth=1.6, linestyle="",
-                          label="median with 95 % bootstrap interval")
+            axes.scatter(
+                place + jitter,
+                [row[f"{effect}_{null}"] for row in networks],
+                s=9,
+                color="#3f90da",
+                alpha=0.6,
+                linewidths=0,
+                label="a network: mean of its candidates",
+            )
+            axes.errorbar(
+                place,
+                test["median"],
+                [[test["median"] - test["low"]], [test["high"] - test["median"]]],
+                color="black",
+                marker="D",
+                markersize=5,
+                capsize=5,
+                linewidth=1.6,
+                linestyle="",
+                label="median with 95 % bootstrap interval",
+            )
             axes.annotate(f"p = {test['p']:.2g}", (place, 101), ha="center", fontsize=8)
         axes.axhline(50, color=GREY, linestyle="--", linewidth=1, label="chance")
         axes.set(title=effect, ylim=(0, 107), xlim=(-0.5, len(nulls) - 0.5))
-        axes.set_xticks(range(len(nulls)), [f"among {meaning}".replace(" around", "\naround") for meaning in nulls.values()])
+        axes.set_xticks(
+            range(len(nulls)), [f"among {meaning}".replace(" around", "\naround") for meaning in nulls.values()]
+        )
     panels[0].set_ylabel("percentile of candidates")
     handles, labels = panels[0].get_legend_handles_labels()
     unique = dict(zip(labels, handles))
     figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=3)
     networks_tested = max(test["networks"] for test in tests.values())
-    figure.suptitle(f"Candidates among modules that nobody selected (n = {networks_tested} networks, Wilcoxon signed-rank)", fontsize=10)
+    figure.suptitle(
+        f"Candidates among modules that nobody selected (n = {networks_tested} networks, Wilcoxon signed-rank)",
+        fontsize=10,
+    )
     return figure
 
 
 @styled
-def plot_engine_times(rows):
+def plot_engine_times(rows, title):
     """Seconds against edges, a line per engine: rows with `engine`, `edges`, `seconds`."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    for engine, color, marker in (("networkx", "#bd1f01", "s"), ("igraph", "#ffa90e", "^"), ("layered", "#3f90da", "o")):
+    for engine, color, marker in (
+        ("networkx", "#bd1f01", "s"),
+        ("igraph", "#ffa90e", "^"),
+        ("layered", "#3f90da", "o"),
+    ):
         points = sorted((row["edges"], row["seconds"]) for row in rows if row["engine"] == engine)
         axes.plot(*zip(*points), color=color, marker=marker, label=engine)
     axes.set(xscale="log", yscale="log", xlabel="edges", ylabel="seconds for the betweenness of all neurons")
+    axes.set_title(title, fontsize=9)
     axes.legend()
     return figure

@@ -42,7 +42,9 @@ def compare_with_null(observed, null, includes_observed=False):
         "p": (itself + int((null >= observed).sum())) / (itself + len(null)),
         "smallest_p": 1 / (itself + len(null)),
         "percentile": float(stats.percentileofscore(null, observed, kind="mean")) if len(null) else numpy.nan,
-        "median": float(median), "low": float(low), "high": float(high),
+        "median": float(median),
+        "low": float(low),
+        "high": float(high),
     }
 
 
@@ -63,6 +65,7 @@ def across_networks(percentiles, seed):
     return {
         "networks": len(percentiles),
         "median": float(numpy.median(percentiles)),
-        "low": float(interval.low), "high": float(interval.high),
+        "low": float(interval.low),
+        "high": float(interval.high),
         "p": float(stats.wilcoxon(unequal - 50).pvalue) if len(unequal) else 1.0,
     }

@@ -22,9 +22,10 @@ def refuse_more_than_memory(sizes, networks, device):
     else:
         available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > 0.8 * available:
+        widths = ",".join(map(str, sizes[1:-1]))
         raise InputError(
-            f"--networks {networks} --hidden-layers {','.join(map(str, sizes[1:-1]))}: needs about {needed / 2**30:,.1f} GiB, and "
-            f"this machine has {available / 2**30:,.1f}; train fewer networks at once, or smaller ones"
+            f"--networks {networks} --hidden-layers {widths}: needs about {needed / 2**30:,.1f} GiB and there are "
+            f"{available / 2**30:,.1f}; train fewer networks at once, or smaller ones"
         )
 
 
@@ -82,7 +83,8 @@ def stacked_logits(weights, biases, images):
     images: [n, inputs], the same for all networks, or [networks, n, inputs].
     """
     if images.ndim == 2:
-        activations = torch.addmm(biases[0].view(-1, 1), weights[0].flatten(0, 1), images.T).unflatten(0, biases[0].shape)
+        activations = torch.addmm(biases[0].view(-1, 1), weights[0].flatten(0, 1), images.T)
+        activations = activations.unflatten(0, biases[0].shape)
     else:
         activations = weights[0] @ images.mT + biases[0].unsqueeze(2)
     for weight, bias in zip(weights[1:], biases[1:]):
@@ -103,10 +105,11 @@ def losses_and_hits(logits, labels):
 def evaluate(weights, biases, images, labels):
     """`losses_and_hits` of stacked networks on all images, in batches of bounded memory."""
     rows = max(1, BATCH_NUMBERS // weights[0].shape[:2].numel())
-    losses, hits = zip(*(
+    parts = [
         losses_and_hits(stacked_logits(weights, biases, some), their_labels)
         for some, their_labels in zip(images.split(rows), labels.split(rows))
-    ))
+    ]
+    losses, hits = zip(*parts)
     return torch.cat(losses, dim=1), torch.cat(hits, dim=1)
 
 

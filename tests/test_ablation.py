@@ -95,7 +95,9 @@ def test_a_class_without_images_has_no_accuracy(small_model, digit_images):
 
 def test_memory_is_capped_and_batches_are_reported(small_model, digit_images, monkeypatch):
     batches = []
-    monkeypatch.setattr(mlp.ablation, "BATCH_NUMBERS", 7 * 400 * 5)  # 7 modules, 400 images, at most 5 neurons in a layer
+    monkeypatch.setattr(
+        mlp.ablation, "BATCH_NUMBERS", 7 * 400 * 5
+    )  # 7 modules, 400 images, at most 5 neurons in a layer
     ablated_accuracy(small_model, random_modules(20), *digit_images, progress=lambda rows: batches.extend(rows) or rows)
     assert [len(batch) for batch in batches] == [7, 7, 6]
 
@@ -103,7 +105,9 @@ def test_memory_is_capped_and_batches_are_reported(small_model, digit_images, mo
 def test_equal_modules_are_evaluated_once(small_model, digit_images):
     modules = random_modules(4)[[0, 1, 0, 2, 3, 1]]
     rows = []
-    accuracy = ablated_accuracy(small_model, modules, *digit_images, progress=lambda batches: rows.extend(batches) or batches)
+    accuracy = ablated_accuracy(
+        small_model, modules, *digit_images, progress=lambda batches: rows.extend(batches) or batches
+    )
     assert sum(map(len, rows)) == 4
     assert torch.equal(accuracy[0], accuracy[2])
     assert torch.equal(accuracy[1], accuracy[5])

@@ -92,8 +92,17 @@ def test_quantiles(refusal, script, option, value):
     assert "from 0 to 1" in message
 
 
-@pytest.mark.parametrize("option, value", [("--max-candidates", "0"), ("--top-inputs", "-1"), ("--top-inputs", "few"),
-                                           ("--null-limit", "0"), ("--seed", "-1"), ("--network", "-1")])
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("--max-candidates", "0"),
+        ("--top-inputs", "-1"),
+        ("--top-inputs", "few"),
+        ("--null-limit", "0"),
+        ("--seed", "-1"),
+        ("--network", "-1"),
+    ],
+)
 def test_counts(refusal, option, value):
     assert f"'{value}'" in refusal(are_modules_indegree_nobetween, option, value)
 
@@ -191,7 +200,9 @@ def test_damaged_data(refusal, tmp_path, monkeypatch):
 def test_training_that_diverges(tmp_path, capsys):
     (tmp_path / "mlp_mnist35.pt").write_bytes(b"trained before")
     with pytest.raises(SystemExit) as stop:
-        run(train.main, ["--lr", "1e30", "--digits", "3,5", "--save-dir", str(tmp_path), "--figures-dir", str(tmp_path)])
+        run(
+            train.main, ["--lr", "1e30", "--digits", "3,5", "--save-dir", str(tmp_path), "--figures-dir", str(tmp_path)]
+        )
     assert stop.value.code == 2
     assert "--lr 1e+30: the loss is not finite" in capsys.readouterr().err
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"trained before"]

@@ -126,7 +126,8 @@ def test_memory_is_capped(monkeypatch):
     monkeypatch.setattr(mlp.graph, "BATCH_NUMBERS", 1000)
     original = mlp.graph._dependencies
     monkeypatch.setattr(
-        mlp.graph, "_dependencies",
+        mlp.graph,
+        "_dependencies",
         lambda lengths, distances, buffer: largest.append(buffer.numel()) or original(lengths, distances, buffer),
     )
     betweenness(random_weights((50, 10, 10, 3)))
@@ -134,7 +135,9 @@ def test_memory_is_capped(monkeypatch):
     assert max(largest) <= 1000
 
 
-def test_networks_side_by_side_are_the_networks_alone():
+@pytest.mark.parametrize("numbers", [1, 30, 2**20])
+def test_networks_side_by_side_are_the_networks_alone(monkeypatch, numbers):
+    monkeypatch.setattr(mlp.graph, "BATCH_NUMBERS", numbers)
     networks = [random_weights((6, 5, 4, 3), seed, pruned=0.3) for seed in range(4)]
     networks[2] = [weight.sign() for weight in networks[2]]  # ties in one network only
     together = betweenness([torch.stack(matrices) for matrices in zip(*networks)])
@@ -164,5 +167,8 @@ def test_weights_that_are_not_finite_are_refused(value):
 def test_strongest_edges_leave_the_inputs_out():
     weights = [torch.full((2, 3), 9.0), torch.tensor([[1.0, -3.0], [2.0, 0.0]]), torch.tensor([[0.5, 0.25]])]
     assert strongest_edges(weights, per_layer=2) == [
-        ((1, 1), (2, 0), 3.0), ((1, 0), (2, 1), 2.0), ((2, 0), (3, 0), 0.5), ((2, 1), (3, 0), 0.25),
+        ((1, 1), (2, 0), 3.0),
+        ((1, 0), (2, 1), 2.0),
+        ((2, 0), (3, 0), 0.5),
+        ((2, 1), (3, 0), 0.25),
     ]

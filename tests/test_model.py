@@ -127,7 +127,9 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path, pack):
 
 
 def test_a_plain_state_dict_is_understood(tmp_path):
-    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 5), nn.ReLU(), nn.Linear(5, 4, bias=False), nn.ReLU(), nn.Linear(4, 2))
+    network = nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 5), nn.ReLU(), nn.Linear(5, 4, bias=False), nn.ReLU(), nn.Linear(4, 2)
+    )
     torch.save(network.double().state_dict(), tmp_path / "mine.pth")
     model, about = load_checkpoint(tmp_path / "mine.pth")
     images = torch.rand(6, 1, 28, 28)
@@ -147,8 +149,14 @@ REFUSED = {
     "not 784 inputs": (linear((5, 100), (2, 5)), "784 inputs"),
     "bias does not fit": (linear((5, 784), (2, 5), **{"0.bias": torch.ones(4)}), r"bias \[4\]"),
     "NaN": (linear((5, 784), **{"1.weight": torch.full((2, 5), float("nan"))}), "1.weight holds NaN"),
-    "infinite": (linear((5, 784), (2, 5), **{"1.bias": torch.tensor([1, float("inf")])}), "1.bias holds NaN or infinite"),
-    "too large for float32": (linear((5, 784), **{"1.weight": torch.full((2, 5), 1e300, dtype=torch.float64)}), "infinite"),
+    "infinite": (
+        linear((5, 784), (2, 5), **{"1.bias": torch.tensor([1, float("inf")])}),
+        "1.bias holds NaN or infinite",
+    ),
+    "too large for float32": (
+        linear((5, 784), **{"1.weight": torch.full((2, 5), 1e300, dtype=torch.float64)}),
+        "infinite",
+    ),
     "whole numbers": (linear((5, 784), **{"1.weight": torch.ones(2, 5, dtype=torch.int64)}), "float"),
     "a convolution": ({"conv.weight": torch.ones(4, 1, 3, 3), **linear((5, 784), (2, 5))}, "conv.weight"),
     "a normalisation": (linear((5, 784), (2, 5), **{"norm.weight": torch.ones(5)}), "norm.weight"),

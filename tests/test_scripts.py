@@ -156,8 +156,20 @@ def test_random_modules_stand_in_where_there_are_too_many(workshop, readme_netwo
 def many(workshop, shell, tmp_path_factory):
     """Four networks trained together for two epochs: where their checkpoint and figures are."""
     place = tmp_path_factory.mktemp("many")
-    done = shell("train.py", "--networks", "4", "--epochs", "2", "--seed", "3", "--save-dir", place, "--figures-dir", place,
-                 cwd=workshop)
+    done = shell(
+        "train.py",
+        "--networks",
+        "4",
+        "--epochs",
+        "2",
+        "--seed",
+        "3",
+        "--save-dir",
+        place,
+        "--figures-dir",
+        place,
+        cwd=workshop,
+    )
     assert done.returncode == 0, done.stderr
     return place
 
@@ -179,15 +191,24 @@ def test_many_networks_are_pooled(workshop, many, shell, tmp_path):
     assert {test["networks"] for test in tests.values()} == {4}
     assert figures_are_there(tmp_path, "ablation_networks", "ablation_per_digit")
 
-    alone = shell(ABLATION, many / "mlp_mnist357.pt", "--network", "2", "--figures-dir", tmp_path / "alone", cwd=workshop)
+    alone = shell(
+        ABLATION, many / "mlp_mnist357.pt", "--network", "2", "--figures-dir", tmp_path / "alone", cwd=workshop
+    )
     assert alone.returncode == 0, alone.stderr
     assert table(tmp_path / "alone" / "ablation_per_digit.csv") == [row for row in pooled if row["network"] == "2"]
 
 
 def test_both_engines_write_the_same_centralities(workshop, many, shell, tmp_path):
     for engine in ("networkx", "layered"):
-        done = shell("network_analysis.py", many / "mlp_mnist357.pt", "--engine", engine, "--figures-dir", tmp_path / engine,
-                     cwd=workshop)
+        done = shell(
+            "network_analysis.py",
+            many / "mlp_mnist357.pt",
+            "--engine",
+            engine,
+            "--figures-dir",
+            tmp_path / engine,
+            cwd=workshop,
+        )
         assert done.returncode == 0, done.stderr
         assert f"the {engine} engine" in done.stdout
         assert figures_are_there(tmp_path / engine, "centralities", "network")
@@ -213,7 +234,9 @@ def test_networks_trained_together_are_as_good_as_those_trained_alone(workshop, 
     """The distribution of test accuracy does not tell shared mini-batches from separate ones."""
     accuracies = []
     for options in ([], ["--separate-batches"]):
-        train.main(["--networks", "30", "--epochs", "3", "--save-dir", str(tmp_path), "--figures-dir", str(tmp_path), *options])
+        train.main(
+            ["--networks", "30", "--epochs", "3", "--save-dir", str(tmp_path), "--figures-dir", str(tmp_path), *options]
+        )
         accuracies.append([row["accuracy"] for row in record(tmp_path / "training_history.json")["test"]])
     assert ks_2samp(*accuracies).pvalue > 0.01
 
@@ -226,8 +249,17 @@ def test_benchmark_measures_every_way(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(benchmark, "SLOW_MODULES", 1)
     benchmark.main(["--repeats", "1", "--figures-dir", str(tmp_path)])
     rows = table(tmp_path / "benchmark.csv")
-    ways = {"networkx", "igraph", "layered", "DataLoader, torchvision", "DataLoader, tensors", "1 at once", "3 at once",
-            "copied model, DataLoader", "batched"}
+    ways = {
+        "networkx",
+        "igraph",
+        "layered",
+        "DataLoader, torchvision",
+        "DataLoader, tensors",
+        "1 at once",
+        "3 at once",
+        "copied model, DataLoader",
+        "batched",
+    }
     assert {row["way"] for row in rows} == ways
     for row in rows:
         reference = next(r for r in rows if r["task"] == row["task"] and float(r["ratio"]) == 1)
@@ -247,8 +279,21 @@ def test_the_same_command_writes_the_same_bytes(workshop, analysis, ablation, sh
 
 def test_other_digits_from_another_directory(workshop, shell, tmp_path):
     places = ["--figures-dir", tmp_path]
-    done = shell(workshop / "train.py", "--digits", "4,9", "--hidden-layers", "30", "--epochs", "1", "--seed", "7",
-                 "--batch-size", "999999", *places, cwd=tmp_path)
+    done = shell(
+        workshop / "train.py",
+        "--digits",
+        "4,9",
+        "--hidden-layers",
+        "30",
+        "--epochs",
+        "1",
+        "--seed",
+        "7",
+        "--batch-size",
+        "999999",
+        *places,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert (workshop / "mlp" / "mlp_mnist49.pt").exists()
     for script in ("network_analysis.py", ABLATION):
@@ -301,7 +346,12 @@ def test_interrupted_training_keeps_the_previous_checkpoint(workshop, tmp_path):
 
 
 def test_every_script_explains_itself(workshop, shell):
-    for script, option in (("train.py", "--val-fraction"), ("network_analysis.py", "CHECKPOINT"), (ABLATION, "--top-inputs"), ("benchmark.py", "--repeats")):
+    for script, option in (
+        ("train.py", "--val-fraction"),
+        ("network_analysis.py", "CHECKPOINT"),
+        (ABLATION, "--top-inputs"),
+        ("benchmark.py", "--repeats"),
+    ):
         done = shell(script, "--help", cwd=workshop)
         assert done.returncode == 0
         assert option in done.stdout

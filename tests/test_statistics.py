@@ -33,7 +33,14 @@ def test_effects_by_hand():
 
 @pytest.mark.parametrize(
     "observed, includes_observed, p, percentile",
-    [(5, True, 1 / 5, 90), (1, True, 1, 10), (3, True, 3 / 5, 50), (5, False, 2 / 6, 90), (6, False, 1 / 6, 100), (0, False, 1, 0)],
+    [
+        (5, True, 1 / 5, 90),
+        (1, True, 1, 10),
+        (3, True, 3 / 5, 50),
+        (5, False, 2 / 6, 90),
+        (6, False, 1 / 6, 100),
+        (0, False, 1, 0),
+    ],
 )
 def test_a_null_of_five_by_hand(observed, includes_observed, p, percentile):
     compared = compare_with_null(observed, [1, 2, 3, 4, 5], includes_observed)
@@ -94,8 +101,11 @@ def test_the_exact_null_equals_brute_force(digit_images):
         return [correct[labels == digit].double().mean().item() for digit in range(3)]
 
     intact = accuracies([])
-    silent = {neuron for neuron in [(1, i) for i in range(4)] + [(2, i) for i in range(3)]
-              if module_of(candidate, model.weights, 2)[neuron[1] + 4 * (neuron[0] == 2)]}
+    silent = {
+        neuron
+        for neuron in [(1, i) for i in range(4)] + [(2, i) for i in range(3)]
+        if module_of(candidate, model.weights, 2)[neuron[1] + 4 * (neuron[0] == 2)]
+    }
     null = [accuracies([(1, a), (1, b), (2, c)]) for a, b in combinations(range(4), 2) for c in range(3)]
     assert accuracy.tolist() == [intact, accuracies(silent)]
     assert sorted(null_accuracy.tolist()) == sorted(null)

@@ -37,8 +37,12 @@ def test_equals_a_plain_loop_with_autograd_on_a_module(digit_images):
     assert_equal_networks(model, plain)
     (last,) = history[-1]
     assert last["epoch"] == 2
-    assert last["training_loss"] == pytest.approx(torch.nn.functional.cross_entropy(plain(images), labels).item(), rel=1e-3)
-    assert last["training_accuracy"] == pytest.approx((plain(images).argmax(1) == labels).double().mean().item(), abs=0.01)
+    assert last["training_loss"] == pytest.approx(
+        torch.nn.functional.cross_entropy(plain(images), labels).item(), rel=1e-3
+    )
+    assert last["training_accuracy"] == pytest.approx(
+        (plain(images).argmax(1) == labels).double().mean().item(), abs=0.01
+    )
 
 
 def test_networks_trained_together_are_the_networks_trained_alone(digit_images):
