@@ -93,7 +93,7 @@ def main(argv=None):
         )
         rows += [{"network": k, **row} for row in table_rows(candidates, *silenced, model, digits, images_per_digit)]
 
-    record = run_record(args, device=args.device, seed=args.seed, network=about)
+    record = run_record(args, device=args.device, seed=args.seed, checkpoint=about)
     save_results(figures / "ablation_per_digit", rows, record)
     shown = [row for row in rows if row["network"] == rows[0]["network"]]
     which = "" if len(models) == 1 else f"Network {rows[0]['network']}. "

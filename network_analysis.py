@@ -59,7 +59,7 @@ def main(argv=None):
         for k, table, its_candidates in zip(models, tables, candidates)
         for node, row in table.items()
     ]
-    save_results(figures / "centralities", rows, run_record(args, engine=engine, network=about))
+    save_results(figures / "centralities", rows, run_record(args, engine=engine, checkpoint=about))
     first, model = next(iter(models.items()))
     title = f"{'-'.join(map(str, model.sizes))} network, digits {', '.join(map(str, digits))}"
     limits = [candidate_limits(table, *quantiles) for table in tables]

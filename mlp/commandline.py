@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import re
 import sys
 from pathlib import Path
@@ -38,9 +39,13 @@ def run(main, argv=None):
     script = Path(sys.argv[0]).name
     try:
         main(argv)
+        sys.stdout.flush()
     except InputError as error:
         print(f"{script}: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # the reader of stdout has seen enough, as head does; all files are written by then
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except KeyboardInterrupt:
         print(f"\n{script}: interrupted; every file is as it was, or complete", file=sys.stderr)
         sys.exit(130)

@@ -48,7 +48,8 @@ def replacing(path):
             yield temporary
             os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # most often it is not there any more
+            temporary.unlink()
 
 
 @contextlib.contextmanager

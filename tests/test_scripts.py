@@ -96,7 +96,7 @@ def test_network_analysis_writes_a_row_per_neuron(workshop, readme_network, anal
     assert candidates
     assert f"{len(candidates)} candidates: {' '.join(candidates)}" in analysis.stdout
     assert figures_are_there(workshop / "figures", "centralities", "network")
-    assert record(workshop / "figures" / "centralities.json")["network"]["record"]["seed"] == 0
+    assert record(workshop / "figures" / "centralities.json")["checkpoint"]["record"]["seed"] == 0
 
 
 def test_ablation_writes_a_row_per_candidate(workshop, readme_network, analysis, ablation):
@@ -343,6 +343,13 @@ def test_interrupted_training_keeps_the_previous_checkpoint(workshop, tmp_path):
     assert b"Traceback" not in seen + rest
     assert checkpoint.read_bytes() == b"trained before"
     assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+def test_a_reader_that_stops_early_is_no_error(workshop, readme_network, tmp_path):
+    command = f"'{sys.executable}' network_analysis.py --figures-dir '{tmp_path}' | true"
+    done = subprocess.run(command, shell=True, cwd=workshop, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    assert figures_are_there(tmp_path, "centralities", "network")
 
 
 def test_every_script_explains_itself(workshop, shell):
