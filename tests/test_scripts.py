@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -330,14 +331,24 @@ def test_interrupted_training_keeps_the_previous_checkpoint(workshop, tmp_path):
     checkpoint = tmp_path / "mlp_mnist357.pt"
     checkpoint.write_bytes(b"trained before")
     command = [sys.executable, "train.py", "--epochs", "100000", "--save-dir", tmp_path, "--figures-dir", tmp_path]
-    process = subprocess.Popen(command, cwd=workshop, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    seen = b""
-    while b"3/100000" not in seen:
-        piece = process.stderr.read1()
-        assert piece, seen
-        seen += piece
-    process.send_signal(signal.SIGINT)
-    _, rest = process.communicate(timeout=60)
+    process = subprocess.Popen(
+        command,
+        cwd=workshop,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Ctrl-C reaches a program in the foreground; the tests may run in the background, where it is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        seen = b""
+        while not re.search(rb"[1-9]\d*/100000", seen):
+            piece = process.stderr.read1()
+            assert piece, seen
+            seen += piece
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert rest.decode().splitlines()[-1].startswith("train.py: interrupted")
     assert b"Traceback" not in seen + rest
