@@ -2,7 +2,8 @@
 
     python train.py --epochs 30 --batch-size 128 --lr 0.001 --hidden-layers 8,8,8 --save-dir ./mlp
 
-Writes mlp_mnist<digits>.pt to --save-dir, and training_history.csv, .json, .png and .pdf to --figures-dir.
+Writes mlp_mnist<digits>.pt to --save-dir, and training_history.csv, .json, .png and .pdf to --figures-dir.  With
+--pruning, mlp_mnist<digits>_unpruned.pt is the network as it was before.
 """
 
 from pathlib import Path
@@ -22,12 +23,19 @@ from mlp.commandline import (
     integer,
     real,
     run,
+    sparsities,
 )
 from mlp.data import load_digits
 from mlp.model import PIXELS, initial_model, save_checkpoint, stacked
 from mlp.plots import plot_history
 from mlp.results import percent, print_table, run_record, save_figure, save_results, writable_folder
 from mlp.training import evaluate, refuse_more_than_memory, split_validation, train
+
+RECIPES = {
+    # Filan et al. (2020); the defaults of Keras are spelled out
+    "filan": "--digits 0-9 --hidden-layers 256,256,256,256 --init glorot --epochs 20 --batch-size 128 --lr 0.001 "
+    "--adam-epsilon 1e-7 --val-fraction 0 --dropout 0.5 --pruning 0.5,0.9 --pruning-epochs 20",
+}
 
 
 def parse_args(argv):
@@ -57,8 +65,47 @@ def parse_args(argv):
         help="learning rate of Adam (default: %(default)s)",
     )
     parser.add_argument(
+        "--adam-epsilon",
+        type=real(lambda epsilon: epsilon > 0, "above 0"),
+        default=1e-8,
+        help="what Adam adds to the root of the second moment (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--init",
+        choices=("default", "glorot"),
+        default="default",
+        help="initial weights: PyTorch's default, or Glorot-uniform with biases of zero (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dropout",
+        type=real(lambda rate: 0 <= rate < 1, "from 0 to below 1"),
+        default=0.0,
+        help="share of each hidden layer's activations set to zero in each step (default: %(default)s)",
+    )
+    for norm, term in (("l1", "|w|"), ("l2", "w^2")):
+        parser.add_argument(
+            f"--{norm}",
+            type=real(lambda rate: rate >= 0, "of at least 0"),
+            default=0.0,
+            metavar="RATE",
+            help=f"add RATE times the sum of {term} over all weights to the loss (default: %(default)s)",
+        )
+    parser.add_argument(
+        "--pruning",
+        type=sparsities,
+        metavar="INITIAL,FINAL",
+        help="then train on, with a fresh optimiser, while the smallest weights of each matrix are set to zero: at "
+        "first an INITIAL share of them, at the end a FINAL one, as in 0.5,0.9 (default: no pruning)",
+    )
+    parser.add_argument(
+        "--pruning-epochs",
+        type=integer(1),
+        default=20,
+        help="passes over the training images with --pruning, after --epochs without (default: %(default)s)",
+    )
+    parser.add_argument(
         "--val-fraction",
-        type=real(lambda share: 0 < share < 1, "between 0 and 1"),
+        type=real(lambda share: 0 <= share < 1, "from 0 to below 1"),
         default=0.1,
         help="share of the training images set apart for validation (default: %(default)s)",
     )
@@ -87,37 +134,68 @@ def parse_args(argv):
         default=REPOSITORY / "mlp",
         help="folder that the checkpoint is written to (default: %(default)s)",
     )
+    expansions = "; ".join(f"{name} is {options}" for name, options in RECIPES.items())
+    parser.add_argument(
+        "--recipe",
+        choices=RECIPES,
+        help=f"the options of a published experiment, before all others on the command line: {expansions}",
+    )
     add_figures_option(parser)
     add_image_options(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.recipe:
+        typed = args.argv
+        args = parser.parse_args([*RECIPES[args.recipe].split(), *typed])
+        args.argv = typed
+    return args
 
 
 def main(argv=None):
     args = parse_args(argv)
     sizes = (PIXELS, *args.hidden_layers, len(args.digits))
     refuse_more_than_memory(sizes, args.networks, args.device)
-    checkpoint = writable_folder(args.save_dir) / checkpoint_name(args.digits)
+    folder = writable_folder(args.save_dir)
     figures = writable_folder(args.figures_dir)
     images, labels = (tensor.to(args.device) for tensor in load_digits(args.digits, True, args.data_dir))
     test_images, test_labels = (tensor.to(args.device) for tensor in load_digits(args.digits, False, args.data_dir))
 
     seeds = range(args.seed, args.seed + args.networks)
-    models = [initial_model(sizes, seed).to(args.device) for seed in seeds]
+    models = [initial_model(sizes, seed, args.init).to(args.device) for seed in seeds]
     generators = [torch.Generator().manual_seed(seed) for seed in (seeds if args.separate_batches else seeds[:1])]
     splits = [split_validation(labels, args.val_fraction, generator) for generator in generators]
-    epochs = train(models, images, labels, splits, generators, args.epochs, args.batch_size, args.lr)
-    history = [row for rows in tqdm(epochs, total=args.epochs, desc="training", unit="epoch") for row in rows]
+    regularization = {"dropout": args.dropout, "l1": args.l1, "l2": args.l2}
 
-    losses, hits = evaluate(*stacked(models), test_images, test_labels)
-    tests = results_per_network(losses, hits, test_labels, args.digits)
-    record = run_record(args, device=args.device, seed=args.seed, sizes=sizes, test=tests)
-    save_checkpoint(checkpoint, models, digits=args.digits, record=record)
+    history = []
+    for stage, epochs, pruning in stages(args):
+        settings = {"adam_epsilon": args.adam_epsilon, "pruning": pruning, **regularization}
+        rows = train(models, images, labels, splits, generators, epochs, args.batch_size, args.lr, **settings)
+        before = history[-1]["epoch"] if history else 0
+        for state in tqdm(rows, total=epochs, desc="pruning" if pruning else "training", unit="epoch"):
+            history += [row | {"epoch": before + row["epoch"]} for row in state]
+        losses, hits = evaluate(*stacked(models), test_images, test_labels)
+        tests = results_per_network(losses, hits, test_labels, args.digits)
+        recipe = {"recipe": f"{args.recipe}: {RECIPES[args.recipe]}"} if args.recipe else {}
+        record = run_record(args, **recipe, device=args.device, seed=args.seed, sizes=sizes, test=tests)
+        checkpoint = folder / checkpoint_name(args.digits, stage)
+        condition = ", ".join(
+            ["pruned" if pruning else "unpruned", *(name for name in regularization if regularization[name])]
+        )
+        save_checkpoint(checkpoint, models, digits=args.digits, condition=condition, init=args.init, record=record)
+        print_table(printed(tests, args.digits, test_labels.bincount().tolist()))
+        print(f"saved {checkpoint}")
+
     save_results(figures / "training_history", history, record)
     counts = {"training": len(splits[0][0]), "validation": len(splits[0][1]), "test": len(test_labels)}
-    save_figure(plot_history(history, tests, len(args.digits), counts), figures / "training_history")
+    pruned_from = args.epochs if args.pruning else None
+    save_figure(plot_history(history, tests, len(args.digits), counts, pruned_from), figures / "training_history")
+    print(f"saved {figures}/training_history.{{csv,json,png,pdf}}")
 
-    print_table(printed(tests, args.digits, test_labels.bincount().tolist()))
-    print(f"saved {checkpoint} and {figures}/training_history.{{csv,json,png,pdf}}")
+
+def stages(args):
+    """What to train, one after the other: (ending of the checkpoint's name, epochs, sparsities)."""
+    if args.pruning is None:
+        return [("", args.epochs, None)]
+    return [("_unpruned", args.epochs, None), ("", args.pruning_epochs, args.pruning)]
 
 
 def results_per_network(losses, hits, labels, digits):

@@ -81,17 +81,36 @@ def real(accepts, wanted):
     return parse
 
 
+def sparsities(text):
+    """'0.5,0.9' -> (0.5, 0.9)"""
+    try:
+        initial, final = map(real(lambda share: 0 <= share < 1, "from 0 to below 1"), text.split(","))
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"'{text}': {error}; name shares of zeros, as in 0.5,0.9") from None
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no initial and final share of zeros, as in 0.5,0.9") from None
+    if initial > final:
+        raise argparse.ArgumentTypeError(f"'{text}' begins above its end; name the smaller share first, as in 0.5,0.9")
+    return initial, final
+
+
 def digits(text):
-    """'3,5,7' -> (3, 5, 7)"""
-    chosen = text.split(",")
-    for digit in chosen:
-        if not re.fullmatch("[0-9]", digit):
-            raise argparse.ArgumentTypeError(f"'{digit}' in '{text}' is no digit; choose from 0 to 9, as in 3,5,7")
+    """'3,5,7' -> (3, 5, 7), '0-2,9' -> (0, 1, 2, 9)"""
+    chosen = []
+    for part in text.split(","):
+        if not re.fullmatch("[0-9](-[0-9])?", part):
+            raise argparse.ArgumentTypeError(
+                f"'{part}' in '{text}' is no digit; choose from 0 to 9, as in 3,5,7 or 0-9"
+            )
+        span = range(int(part[0]), int(part[-1]) + 1)
+        if not span:
+            raise argparse.ArgumentTypeError(f"'{part}' in '{text}' runs backwards; name the smaller digit first")
+        chosen += span
     if len(set(chosen)) < len(chosen):
         raise argparse.ArgumentTypeError(f"'{text}' repeats a digit; name each once, as in 3,5,7")
     if len(chosen) < 2:
         raise argparse.ArgumentTypeError(f"'{text}' is a single digit; name two or more, as in 3,5,7")
-    return tuple(map(int, chosen))
+    return tuple(chosen)
 
 
 def hidden_layers(text):
@@ -185,9 +204,9 @@ def add_candidate_options(parser):
     )
 
 
-def checkpoint_name(digits):
+def checkpoint_name(digits, stage=""):
     """The file that train.py saves for some digits: mlp_mnist357.pt."""
-    return f"mlp_mnist{''.join(map(str, digits))}.pt"
+    return f"mlp_mnist{''.join(map(str, digits))}{stage}.pt"
 
 
 def selected_networks(args):

@@ -50,11 +50,20 @@ class MLP(nn.Module):
         return self.layers[-1](activations)
 
 
-def initial_model(sizes, seed):
-    """An untrained MLP whose weights depend on `seed` alone (PyTorch's default initialisation)."""
+def initial_model(sizes, seed, init="default"):
+    """An untrained MLP whose weights depend on `seed` alone.
+
+    init: "default" is PyTorch's; "glorot" draws weights uniformly within +-sqrt(6 / (in + out)) and sets biases to zero
+    (Glorot & Bengio 2010, eq. 16), as Keras does.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return MLP(sizes)
+        model = MLP(sizes)
+        if init == "glorot":
+            for layer in model.layers:
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
+    return model
 
 
 def save_checkpoint(path, models, **about):

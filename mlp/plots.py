@@ -54,16 +54,19 @@ def styled(plot):
 
 
 @styled
-def plot_history(history, tests, classes, counts):
+def plot_history(history, tests, classes, counts, pruned_from=None):
     """Loss and accuracy per epoch on training and validation images, with test accuracy and chance.
 
     history: rows of `mlp.training.train`; of several networks the median and the range are drawn.
     tests: a row per network with its test `accuracy`.  counts: images per split.
+    pruned_from: the last epoch before pruning, or None.
     """
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     loss_axes, accuracy_axes = figure.subplots(1, 2)
     epochs = sorted({row["epoch"] for row in history})
     for name, color, marker in (("training", "#3f90da", "o"), ("validation", "#ffa90e", "s")):
+        if counts[name] == 0:
+            continue
         for axes, measure, scale in ((loss_axes, "loss", 1), (accuracy_axes, "accuracy", 100)):
             values = numpy.array([scale * row[f"{name}_{measure}"] for row in history]).reshape(len(epochs), len(tests))
             axes.plot(epochs, numpy.median(values, axis=1), color=color, marker=marker, markersize=3, label=name)
@@ -78,10 +81,12 @@ def plot_history(history, tests, classes, counts):
     accuracy_axes.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 102))
     for axes in (loss_axes, accuracy_axes):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if pruned_from:
+            axes.axvline(pruned_from + 0.5, color="black", linestyle="-.", linewidth=1, label="pruning begins")
     loss_axes.legend()
     accuracy_axes.legend(loc="center right")
     networks = "" if len(tests) == 1 else f"{len(tests)} networks, median and range; "
-    images = ", ".join(f"{n:,} {split}" for split, n in counts.items())
+    images = ", ".join(f"{n:,} {split}" for split, n in counts.items() if n)
     figure.suptitle(f"Training history ({networks}{images} images)", fontsize=10)
     return figure
 
