@@ -75,7 +75,7 @@ def parse_args(argv):
 
 def main(argv=None):
     args = parse_args(argv)
-    models, digits, about = selected_networks(args)
+    models, digits, about = selected_networks(args.checkpoint, args)
     figures = writable_folder(args.figures_dir)
     images, labels = (tensor.to(args.device) for tensor in load_digits(digits, False, args.data_dir))
     images_per_digit = labels.bincount().tolist()

@@ -43,7 +43,7 @@ def parse_args(argv):
 
 def main(argv=None):
     args = parse_args(argv)
-    models, digits, about = selected_networks(args)
+    models, digits, about = selected_networks(args.checkpoint, args)
     figures = writable_folder(args.figures_dir)
 
     engine = args.engine if args.engine != "auto" else affordable_engine(models)

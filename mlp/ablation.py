@@ -5,6 +5,9 @@ import torch
 BATCH_NUMBERS = 2**21
 """Activations of a layer held at once: 8 MiB stay near the processor and are faster than more."""
 
+IMAGES_AT_ONCE = 2048
+"""Images that go through all layers before the next ones do, for the same reason."""
+
 
 @torch.no_grad()
 def ablated_accuracy(model, modules, images, labels, progress=iter):
@@ -12,47 +15,66 @@ def ablated_accuracy(model, modules, images, labels, progress=iter):
 
     The modules are masks in one batched forward pass, which reads the model's weights and changes nothing: a silent
     neuron's column of outgoing weights is left out of the product.  (Leaving out its incoming weights would not silence
-    it: relu(bias) would stay.)  Modules that occur more than once are evaluated once.
+    it: relu(bias) would stay.)  The layers before a module's first are intact and computed once for all.  Modules that
+    occur more than once are evaluated once.
 
     modules: boolean [modules, hidden neurons]; a row without members leaves the network intact.
     images: [n, inputs].  labels: [n] int64 class indices.  All on the model's device, or the modules on the CPU.
     progress: wraps the list of batches, as tqdm does.
     Returns float64 [modules, classes] on the CPU, fractions 0..1; NaN for a class that has no images.
     """
-    first = torch.relu(torch.nn.functional.linear(images, model.weights[0], model.biases[0]))
-    first = first[labels.argsort(stable=True)].T.contiguous()  # the images of a class side by side
+    hidden = [torch.relu(torch.nn.functional.linear(images, model.weights[0], model.biases[0]))]
+    hidden[0] = hidden[0][labels.argsort(stable=True)].T.contiguous()  # the images of a class side by side
+    for weight, bias in zip(model.weights[1:-1], model.biases[1:-1]):
+        hidden.append(torch.relu(torch.addmm(bias.unsqueeze(1), weight, hidden[-1])))
     images_per_class = labels.bincount(minlength=model.sizes[-1]).tolist()
 
     distinct, place = torch.as_tensor(modules, dtype=torch.bool).cpu().unique(dim=0, return_inverse=True)
-    numbers_per_module = len(images) * max(model.sizes[2:])
-    batch_size = min(max(1, BATCH_NUMBERS // numbers_per_module), max(1, len(distinct)))
-    buffers = first.new_empty(
-        2, batch_size * numbers_per_module
-    )  # made once: fresh memory costs more than the products
+    alive = (~distinct).to(hidden[0]).split(model.hidden_sizes, dim=1)
+    batches = _batches(distinct, model.sizes, len(images))
+    largest = max((len(rows) * max(model.sizes[start + 2 :]) for start, rows in batches), default=0)
+    # made once: fresh memory costs more than the products
+    buffers = hidden[0].new_empty(2, largest * min(len(images), IMAGES_AT_ONCE))
     correct = torch.zeros(len(distinct), model.sizes[-1], dtype=torch.int64)
-    for rows in progress(torch.arange(len(distinct)).split(batch_size)):
-        alive = (~distinct[rows]).to(first).split(model.hidden_sizes, dim=1)
-        logits = _ablated_logits(model, first, alive, buffers)
+    for start, rows in progress(batches):
+        logits = _ablated_logits(model, start, hidden[start], [layer[rows] for layer in alive[start:]], buffers)
         correct[rows] = _correct_per_class(logits, images_per_class).cpu()
     return correct[place] / torch.tensor(images_per_class, dtype=torch.float64)
 
 
-def _ablated_logits(model, first, alive, buffers):
-    """Logits [modules, outputs, n] from the intact first activations [neurons, n] and the masks of who is alive.
+def _batches(modules, sizes, images):
+    """What to ablate at once: [(first hidden layer, from 0, that is not intact, places of the modules)]."""
+    images = min(images, IMAGES_AT_ONCE)
+    silent = torch.stack([layer.any(1) for layer in modules.split(sizes[1:-1], dim=1)], dim=1)
+    silent[:, -1] = True  # a module without members may start anywhere
+    first = silent.int().argmax(1)
+    batches = []
+    for start in first.unique().tolist():
+        rows = (first == start).nonzero().flatten()
+        batches += [(start, some) for some in rows.split(max(1, BATCH_NUMBERS // (images * max(sizes[start + 2 :]))))]
+    return batches
 
-    alive: one [modules, neurons] per hidden layer.  The layers write to the two buffers in turn.
+
+def _ablated_logits(model, start, first, alive, buffers):
+    """Logits [modules, outputs, n] from the intact activations [neurons, n] of hidden layer `start`, counted from 0.
+
+    alive: who is not silent, one [modules, neurons] per hidden layer from there on.  The layers write to the two
+    buffers in turn.
     """
-    activations = None
-    for layer, (weight, bias, mask) in enumerate(zip(model.weights[1:], model.biases[1:], alive)):
-        shape = (len(mask), len(weight), first.shape[1])
-        out = buffers[layer % 2, : torch.Size(shape).numel()].view(shape)
-        masked = weight * mask.unsqueeze(1)  # [modules, out, in]
-        if layer == 0:  # all modules read the same activations: one product
-            torch.mm(masked.flatten(0, 1), first, out=out.flatten(0, 1))
-        else:
-            torch.bmm(masked, activations.relu_(), out=out)
-        activations = out.add_(bias.unsqueeze(1))
-    return activations
+    weights = [weight * mask.unsqueeze(1) for weight, mask in zip(model.weights[start + 1 :], alive)]  # [m, out, in]
+    biases = [bias.unsqueeze(1) for bias in model.biases[start + 1 :]]
+    logits = first.new_empty(*weights[-1].shape[:2], first.shape[1])
+    for some, its_logits in zip(first.split(IMAGES_AT_ONCE, dim=1), logits.split(IMAGES_AT_ONCE, dim=2)):
+        for layer, (weight, bias) in enumerate(zip(weights, biases)):
+            shape = (*weight.shape[:2], some.shape[1])
+            out = buffers[layer % 2, : torch.Size(shape).numel()].view(shape)
+            if layer == 0:  # all modules read the same activations: one product
+                torch.mm(weight.flatten(0, 1), some, out=out.flatten(0, 1))
+                activations = out.add_(bias)
+            else:
+                activations = torch.baddbmm(bias, weight, activations.relu_(), out=out)
+        its_logits.copy_(activations)
+    return logits
 
 
 def _correct_per_class(logits, images_per_class):

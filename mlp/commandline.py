@@ -161,11 +161,11 @@ def add_image_options(parser):
     )
 
 
-def add_network_options(parser):
+def add_network_options(parser, many=False):
     parser.add_argument(
-        "checkpoint",
+        "checkpoints" if many else "checkpoint",
         type=Path,
-        nargs="?",
+        nargs="*" if many else "?",
         metavar="CHECKPOINT",
         help="a file saved by train.py, or a plain state dict of an MLP "
         "(default: the one that train.py saves for --digits)",
@@ -209,12 +209,14 @@ def checkpoint_name(digits, stage=""):
     return f"mlp_mnist{''.join(map(str, digits))}{stage}.pt"
 
 
-def selected_networks(args):
-    """The networks that the command line names: ({number: model}, digits of their outputs, what is known about them).
+def selected_networks(path, args):
+    """The networks of a checkpoint that the command line selects.
 
-    Raises InputError if they cannot be loaded, if there is no such --network, or if the digits are in doubt.
+    path: the checkpoint, or None for the one that train.py saves for --digits.
+    Returns ({number: model}, digits of their outputs, what is known about them).  Raises InputError if they cannot be
+    loaded, if there is no such --network, or if the digits are in doubt.
     """
-    path = args.checkpoint or REPOSITORY / "mlp" / checkpoint_name(args.digits or digits(DEFAULT_DIGITS))
+    path = path or REPOSITORY / "mlp" / checkpoint_name(args.digits or digits(DEFAULT_DIGITS))
     models, about = load_networks(path)
     outputs = models[0].sizes[-1]
     chosen = args.digits or digits(DEFAULT_DIGITS)

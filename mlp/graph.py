@@ -1,6 +1,7 @@
-"""The graph: a trained network as a weighted directed acyclic graph of neurons."""
+"""The graph: a trained network as a weighted graph of neurons, directed for paths and undirected for clusters."""
 
 import networkx
+import scipy.sparse
 import torch
 
 from mlp import InputError
@@ -29,6 +30,44 @@ def neuron_graph(weights):
             for source, target, weight in zip(sources.tolist(), targets.tolist(), strength[targets, sources].tolist())
         )
     return graph
+
+
+def weight_adjacency(weights):
+    """The undirected graph of all neurons: consecutive layers joined by |w| (Filan et al. 2020).
+
+    weights: one [out, in] tensor per layer of connections; a weight of exactly zero is no edge.  Biases play no part.
+
+    Returns a symmetric float64 scipy.sparse.csr_array [neurons, neurons] with an empty diagonal; the neurons are those
+    of layer 0, 1, ... in order.  A neuron without edges keeps its empty row; `connected_neurons` tells which are left.
+    Raises InputError if a weight is NaN or infinite.
+    """
+    blocks = [[None] * (len(weights) + 1) for _ in range(len(weights) + 1)]
+    for layer, strength in enumerate(strengths(weights)):
+        block = scipy.sparse.csr_array(strength.cpu().numpy())
+        blocks[layer][layer + 1], blocks[layer + 1][layer] = block.T, block
+    return scipy.sparse.block_array(blocks, format="csr")
+
+
+def connected_neurons(weights):
+    """Which neurons have an edge at all: one boolean vector [neurons] per layer, inputs and outputs included."""
+    present = [weight != 0 for weight in weights]
+    before = [present[0].new_zeros(present[0].shape[1]), *(edges.any(1) for edges in present)]
+    after = [*(edges.any(0) for edges in present), present[-1].new_zeros(len(present[-1]))]
+    return [some | more for some, more in zip(before, after)]
+
+
+def without_isolated(weights):
+    """The weight matrices without the rows and columns of neurons that have no edge."""
+    connected = connected_neurons(weights)
+    return [weight[after][:, before] for weight, before, after in zip(weights, connected, connected[1:])]
+
+
+def inputs_reach_outputs(weights):
+    """Whether a path of nonzero weights leads from an input to an output."""
+    reached = torch.ones(weights[0].shape[1], dtype=torch.bool, device=weights[0].device)
+    for weight in weights:
+        reached = (weight[:, reached] != 0).any(1)
+    return bool(reached.any())
 
 
 def strengths(weights):

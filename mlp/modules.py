@@ -1,12 +1,21 @@
 """Modules: sets of hidden neurons, each a boolean vector over all hidden neurons, layer after layer."""
 
+import warnings
 from itertools import combinations
 from math import comb, prod
 
 import numpy
+import scipy.linalg
+import scipy.sparse
 import torch
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 
 from mlp import InputError
+
+KMEANS_STARTS = 25
 
 
 def candidate_limits(table, in_degree_quantile, betweenness_quantile):
@@ -82,14 +91,20 @@ def layer_counts(module, hidden_sizes):
     return tuple(int(members.sum()) for members in module.split(list(hidden_sizes)))
 
 
-def matched_modules(counts, hidden_sizes, limit, generator):
+def matched_modules(counts, hidden_sizes, limit, generator, eligible=None):
     """The modules that have `counts` neurons in the hidden layers: all of them, or a random sample.
 
     If there are at most `limit`, every one is listed once.  Otherwise `limit` are drawn uniformly and independently,
     blind to what is being tested.
 
+    eligible: boolean [hidden neurons], those that may be members; by default all.
     Returns (boolean [modules, hidden neurons], whether these are all).
     """
+    if eligible is not None:
+        members, complete = matched_modules(counts, layer_counts(eligible, hidden_sizes), limit, generator)
+        modules = torch.zeros(len(members), len(eligible), dtype=torch.bool)
+        modules[:, eligible] = members
+        return modules, complete
     if prod(map(comb, hidden_sizes, counts)) <= limit:
         layers = []
         for width, count in zip(hidden_sizes, counts):
@@ -116,3 +131,90 @@ def same_rule_modules(candidate, candidates, weights, top_inputs=4):
     modules = [module_of(other, weights, top_inputs) for other in others]
     matched = [module for module in modules if layer_counts(module, widths) == counts]
     return torch.stack(matched) if matched else torch.zeros(0, sum(widths), dtype=torch.bool)
+
+
+def spectral_clusters(adjacency, k, seed):
+    """Partition the nodes of a weighted undirected graph into k clusters (Shi & Malik 2000).
+
+    The rows of the k leading eigenvectors of the random-walk matrix D^-1 A, which are those of the k smallest
+    eigenvalues of the normalised Laplacian divided by the roots of the degrees, are clustered by k-means, the best of
+    KMEANS_STARTS starts by inertia.  This is scikit-learn's SpectralClustering(eigen_solver="arpack",
+    assign_labels="kmeans") on a precomputed affinity, by a faster route.
+
+    adjacency: symmetric, non-negative [n, n], dense or sparse.
+    Returns integer labels [n], 0..k-1, and -1 for nodes without edges.  Warns if the sparse eigen solver failed and a
+    dense one took over.  Raises InputError unless 2 <= k <= nodes with edges.
+    """
+    adjacency = scipy.sparse.csr_array(adjacency, dtype=float)
+    degrees = adjacency.sum(1)
+    connected = degrees > 0
+    nodes = int(connected.sum())
+    if nodes == 0:
+        raise InputError("the network has no edges left, so there is nothing to cluster; prune less")
+    if not 2 <= k <= nodes:
+        raise InputError(f"--clusters {k}: {nodes} neurons have edges; choose from 2 to {nodes}")
+    scale = 1 / numpy.sqrt(degrees[connected])
+    normalised = (adjacency[connected][:, connected] * scale[:, None] * scale).tocsr()
+    labels = numpy.full(len(degrees), -1)
+    with threadpool_limits(1):  # sums in an order, and so labels, that do not depend on the number of cores
+        embedding = _leading_eigenvectors(normalised, k, seed) * scale[:, None]
+        labels[connected] = KMeans(k, n_init=KMEANS_STARTS, random_state=seed).fit_predict(embedding)
+    return labels
+
+
+def _leading_eigenvectors(matrix, k, seed):
+    """The eigenvectors [n, k] of the k largest eigenvalues of a normalised adjacency matrix."""
+    n = matrix.shape[0]
+    if n > 2 * k:
+        start = numpy.random.default_rng(seed).uniform(-1, 1, n)
+        try:
+            values, vectors = eigsh(matrix, k, which="LA", v0=start, ncv=min(n, 5 * k))  # about twice as fast as 2 k
+            # each component has an eigenvalue of 1 to itself, and Lanczos iteration may miss copies
+            if (values > 1 - 1e-9).sum() >= min(k, connected_components(matrix, directed=False)[0]):
+                return vectors
+        except ArpackNoConvergence:
+            warnings.warn("the sparse eigen solver did not converge; a dense one was used", stacklevel=3)
+    return scipy.linalg.eigh(matrix.toarray(), subset_by_index=(n - k, n - 1))[1]
+
+
+def n_cut(adjacency, labels):
+    """Normalised cut of a weighted undirected graph under a partition; smaller is more clusterable.
+
+        ncut = sum over clusters c of  cut(X_c, rest) / (vol(X_c) + 1e-8)
+
+    vol(X) is the sum of degrees, cut(X, rest) the weight of the edges that leave X: the k-way form of Shi & Malik
+    (2000), without the factor 1/2 that some add, as Filan et al. (2020) compute it.  From 0 (nothing leaves a cluster)
+    to the number of clusters; about that number - 1 for a random partition.
+
+    adjacency, labels: as for `cuts_and_volumes`.
+    """
+    cuts, volumes = cuts_and_volumes(adjacency, labels)
+    return float((cuts / (volumes + 1e-8)).sum())
+
+
+def cuts_and_volumes(adjacency, labels):
+    """The weight of the edges that leave each cluster, and the sum of the degrees of its nodes.
+
+    adjacency: symmetric, non-negative [n, n], dense or sparse.  labels: [n], any integers.
+    Returns two float64 arrays [clusters], in ascending order of the labels.  Raises ValueError if the shapes disagree.
+    """
+    edges = scipy.sparse.coo_array(adjacency)
+    if edges.shape != (len(labels), len(labels)):
+        raise ValueError(f"adjacency is {edges.shape} but there are {len(labels)} labels")
+    names, cluster = numpy.unique(labels, return_inverse=True)
+    source, target = (cluster[place] for place in edges.coords)
+    volumes = numpy.bincount(source, edges.data, len(names))
+    return numpy.bincount(source, edges.data * (source != target), len(names)), volumes
+
+
+def sub_modules(labels, sizes):
+    """The parts of clusters that lie in one hidden layer: cluster and layer intersected (Filan et al. 2020).
+
+    labels: [neurons], cluster of every neuron, -1 for none.  sizes: neurons per layer, inputs and outputs included.
+    Returns ([(layer, cluster)], boolean [modules, hidden neurons]), in ascending order.
+    """
+    hidden = torch.as_tensor(labels)[sizes[0] : sum(sizes[:-1])]
+    layer_of = torch.arange(1, len(sizes) - 1).repeat_interleave(torch.tensor(sizes[1:-1]))
+    names = sorted({(layer, label) for layer, label in zip(layer_of.tolist(), hidden.tolist()) if label >= 0})
+    modules = [(layer_of == layer) & (hidden == label) for layer, label in names]
+    return names, torch.stack(modules) if modules else torch.zeros(0, len(hidden), dtype=torch.bool)

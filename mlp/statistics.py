@@ -1,6 +1,7 @@
 """Statistics: effects of ablation, their nulls, and what many networks say together."""
 
 import numpy
+import torch
 from scipy import stats
 
 
@@ -69,3 +70,65 @@ def across_networks(percentiles, seed):
         "high": float(interval.high),
         "p": float(stats.wilcoxon(unequal - 50).pvalue) if len(unequal) else 1.0,
     }
+
+
+def rank_p_value(observed, null, tail, strict=True):
+    """One-sided Monte Carlo p-value: the rank of an observation among draws (North et al. 2002).
+
+        p = (1 + #{draws more extreme than observed}) / (1 + n)
+
+    tail: "left" if small observations are extreme, "right" if large ones are.
+    strict: whether a draw must be more extreme to count, so that ties favour significance, as the papers on clusters of
+    neurons have it; otherwise ties count against it.
+    null: [n] numbers.  Returns a number from 1 / (n + 1) to 1.
+    """
+    null = numpy.asarray(null, dtype=float)
+    compared = {
+        ("left", True): null < observed,
+        ("left", False): null <= observed,
+        ("right", True): null > observed,
+        ("right", False): null >= observed,
+    }
+    return (1 + int(compared[tail, strict].sum())) / (1 + len(null))
+
+
+def fisher_p_value(p_values, draws):
+    """Fisher's combination of `rank_p_value`s: chi^2 with 2 S degrees of freedom at -2 sum ln(p - 1 / (2 (n + 1))).
+
+    A rank p-value from n draws takes n + 1 values; shifted by half a step, its mean under the null is 1/2.
+    p_values: [S].  draws: n of each, [S] or one for all.  Returns a number; 1 if there are no p-values.
+    """
+    shifted = numpy.asarray(p_values, dtype=float) - 0.5 / (numpy.asarray(draws) + 1)
+    return float(stats.combine_pvalues(shifted, method="fisher").pvalue) if len(shifted) else 1.0
+
+
+def compare_with_shuffles(n_cut, shuffled):
+    """Where the n-cut of a network lies among those of its shuffled copies; negative z and small p: more clusterable.
+
+        z = (n-cut - mean) / sd,   with the population standard deviation;   p = `rank_p_value`, left tail
+
+    shuffled: [n] numbers.  Returns {"n", "mean", "sd", "z", "p"}; z is NaN if all shuffles are equal.
+    """
+    mean, sd = float(numpy.mean(shuffled)), float(numpy.std(shuffled))
+    z = (n_cut - mean) / sd if sd > 0 else numpy.nan
+    return {"n": len(shuffled), "mean": mean, "sd": sd, "z": z, "p": rank_p_value(n_cut, shuffled, "left")}
+
+
+def shuffle_weights(weights, null, generator):
+    """Copies of weight matrices whose entries are permuted, each matrix on its own (Filan et al. 2020).
+
+    null: "layer" permutes all entries, zeros included: a layer keeps its weights and sparsity, and loses its pattern.
+    "layer_nonzero" permutes the nonzero entries among their places: the pattern of zeros stays.
+    weights: one [out, in] tensor per layer, without isolated neurons.  generator: a torch.Generator on the CPU.
+    Returns tensors of the same shapes.  Raises ValueError for another null.
+    """
+    if null not in ("layer", "layer_nonzero"):
+        raise ValueError(f"null is {null!r}; choose layer or layer_nonzero")
+    shuffled = []
+    for weight in weights:
+        entries = weight.detach().flatten().clone()
+        places = entries.nonzero().flatten() if null == "layer_nonzero" else torch.arange(len(entries))
+        order = torch.randperm(len(places), generator=generator)
+        entries[places] = entries[places[order]]
+        shuffled.append(entries.view(weight.shape))
+    return shuffled

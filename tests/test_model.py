@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import kstest
 from torch import nn
 
 from mlp import InputError
@@ -216,3 +217,12 @@ def test_a_failed_save_leaves_the_old_checkpoint_whole(saved, monkeypatch):
         save_checkpoint(path, model)
     assert path.read_bytes() == content
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_glorot_weights_are_uniform_within_their_limits():
+    model = initial_model((784, 300, 100, 10), seed=0, init="glorot")
+    for weight, bias in zip(model.weights, model.biases):
+        limit = (6 / sum(weight.shape)) ** 0.5
+        assert kstest((weight.detach() / limit).flatten(), "uniform", (-1, 2)).pvalue > 0.01
+        assert not bias.any()
+    assert not torch.equal(model.weights[0], initial_model((784, 300, 100, 10), seed=1, init="glorot").weights[0])

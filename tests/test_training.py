@@ -1,10 +1,14 @@
+import math
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import mlp.training
 from mlp import InputError
 from mlp.model import initial_model
-from mlp.training import refuse_more_than_memory, split_validation, train
+from mlp.training import largest_weights, polynomial_sparsity, refuse_more_than_memory, split_validation, train
 
 
 def trained(seeds, images, labels, separate=False, **options):
@@ -22,18 +26,35 @@ def assert_equal_networks(model, other):
         torch.testing.assert_close(parameter, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_equals_a_plain_loop_with_autograd_on_a_module(digit_images):
-    images, labels = digit_images
-    (model,), history = trained([0], images, labels)
-
+def plain_loop(images, labels, epochs=2, penalty=lambda weights: 0, before_step=lambda model, step: None, factors=None):
+    """As `trained`, with autograd on a module: the network of seed 0, and hooks for what a test adds."""
     plain = initial_model((784, 6, 4, 3), 0)
     optimizer = torch.optim.Adam(plain.parameters(), lr=1e-2)
     generator = torch.Generator().manual_seed(5)
-    for _ in range(2):
+    if factors:
+        torch.randint(2**62, (), generator=generator)  # what seeds the generator of dropout
+    step = 0
+    for _ in range(epochs):
         for batch in torch.randperm(len(images), generator=generator).split(64):
+            before_step(plain, step)
+            activations = images[batch]
+            for layer in plain.layers[:-1]:
+                activations = layer(activations).relu()
+                if factors:
+                    activations = activations * factors(activations.T).T
+            loss = torch.nn.functional.cross_entropy(plain.layers[-1](activations), labels[batch])
             optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(plain(images[batch]), labels[batch]).backward()
+            (loss + penalty(plain.weights)).backward()
             optimizer.step()
+            step += 1
+    before_step(plain, step)
+    return plain
+
+
+def test_equals_a_plain_loop_with_autograd_on_a_module(digit_images):
+    images, labels = digit_images
+    (model,), history = trained([0], images, labels)
+    plain = plain_loop(images, labels)
     assert_equal_networks(model, plain)
     (last,) = history[-1]
     assert last["epoch"] == 2
@@ -87,12 +108,95 @@ def test_the_same_seed_gives_the_same_weights(digit_images):
     assert all(torch.equal(*pair) for pair in zip(one.parameters(), two.parameters()))
 
 
+@pytest.mark.parametrize("l1, l2", [(0.003, 0), (0, 0.01), (0.002, 0.005)])
+def test_penalties_equal_a_plain_loop(digit_images, l1, l2):
+    models, _ = trained([0, 1], *digit_images, l1=l1, l2=l2)
+    plain = plain_loop(*digit_images, penalty=lambda ws: sum(l1 * w.abs().sum() + l2 * (w**2).sum() for w in ws))
+    assert_equal_networks(models[0], plain)
+    unpenalised, _ = trained([0], *digit_images)
+    for weight, free in zip(plain.weights, unpenalised[0].weights):
+        assert weight.norm() < free.norm()
+
+
+def test_dropout_multiplies_hidden_activations(digit_images, monkeypatch):
+    """With factors that can be foretold, training equals a plain loop; inputs and outputs are left alone."""
+
+    def factors(activations):
+        return 2 * ((torch.arange(activations.numel()).view(activations.shape) * 7) % 3 > 0)
+
+    monkeypatch.setattr(
+        mlp.training, "_dropout_factors", lambda neurons, n, rate, _: factors(torch.empty(neurons, n)).unsqueeze(0)
+    )
+    models, rows = trained([0, 1], *digit_images, dropout=0.5)
+    plain = plain_loop(*digit_images, factors=factors)
+    assert_equal_networks(models[0], plain)
+    loss = torch.nn.functional.cross_entropy(plain(digit_images[0]), digit_images[1]).item()
+    assert rows[-1][0]["training_loss"] == pytest.approx(loss, rel=1e-3), "measured with dropout on"
+
+
+def test_dropped_activations_are_a_random_share():
+    factors = mlp.training._dropout_factors(100, 1000, 0.3, [torch.Generator().manual_seed(seed) for seed in (0, 1)])
+    assert factors.shape == (2, 100, 1000)
+    values, counts = factors.unique(return_counts=True)
+    assert values.tolist() == pytest.approx([0, 1 / 0.7])
+    assert counts[0] / factors.numel() == pytest.approx(0.3, abs=0.005)
+    assert not torch.equal(*factors)
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_dropout_and_pruning_of_a_network_do_not_depend_on_the_others(digit_images, separate):
+    options = {"dropout": 0.4, "pruning": (0.3, 0.8), "separate": separate}
+    together, _ = trained([0, 1, 2], *digit_images, **options)
+    for k, model in enumerate(together):
+        (alone,), _ = trained([k], *digit_images, **options)
+        assert_equal_networks(model, alone)
+
+
+def test_pruning_equals_a_plain_loop(digit_images):
+    """Every tenth step the weights beyond a rank are chosen by sorting; biases stay."""
+    steps, kept = 5 * 7, []
+
+    def prune(model, step):
+        if step % 10 == 0 or step == steps:
+            sparsity = 0.8 + (0.2 - 0.8) * (1 - step / steps) ** 3
+            kept.clear()
+            for weight in model.weights:
+                strengths = sorted(weight.detach().abs().flatten().tolist(), reverse=True)
+                kept.append(weight.detach().abs() >= strengths[round(len(strengths) * (1 - sparsity)) - 1])
+        with torch.no_grad():
+            for weight, keep in zip(model.weights, kept):
+                weight *= keep
+
+    models, _ = trained([0, 1], *digit_images, epochs=5, pruning=(0.2, 0.8))
+    plain = plain_loop(*digit_images, epochs=5, before_step=prune)
+    assert_equal_networks(models[0], plain)
+    for model in models:
+        for weight in model.weights:
+            assert (weight == 0).sum() == weight.numel() - round(weight.numel() * (1 - 0.8))
+        assert all(bias.all() for bias in model.biases)
+
+
+def test_the_schedule_of_pruning():
+    steps = 20 * math.ceil(60_000 / 128)
+    assert steps == 9380
+    for step, sparsity in ((0, 0.5), (4690, 0.85), (9380, 0.9)):
+        assert polynomial_sparsity(step, steps, 0.5, 0.9) == pytest.approx(sparsity)
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.floats(0, 1), st.integers(0, 10**6))
+def test_the_largest_weights_are_kept(rows, columns, sparsity, seed):
+    matrices = torch.randn(2, rows, columns, generator=torch.Generator().manual_seed(seed))
+    for matrix, keep in zip(matrices, largest_weights(matrices, sparsity)):
+        assert keep.sum() == round(rows * columns * (1 - sparsity))
+        assert matrix[keep].abs().min() > matrix[~keep].abs().max() if 0 < keep.sum() < keep.numel() else True
+
+
 def test_training_that_diverges_is_refused(digit_images):
     with pytest.raises(InputError, match="--lr 1e[+]30"):
         trained([0], *digit_images, learning_rate=1e30)
 
 
-@pytest.mark.parametrize("fraction, held_out", [(0.1, 40), (1e-9, 1), (1 - 1e-9, 399)])
+@pytest.mark.parametrize("fraction, held_out", [(0.1, 40), (1e-9, 1), (1 - 1e-9, 399), (0, 0)])
 def test_validation_images_are_set_apart(digit_images, fraction, held_out):
     training, validation = split_validation(digit_images[1], fraction, torch.Generator().manual_seed(0))
     assert len(validation) == held_out

@@ -1,0 +1,538 @@
+"""Are the weights of a network made of clusters?  Its n-cut against shuffled weights; lesions (Filan et al. 2020).
+
+    python are_modules_clusterable.py [CHECKPOINT ...]
+
+Writes clusterability.* and clusters.* (.csv, .json, .png and .pdf) and shuffled_n_cuts.csv and .json to --figures-dir;
+with --lesions also lesions.*, and dependencies.* if two important parts of a network lie in different layers.
+"""
+
+import warnings
+from functools import partial
+from itertools import combinations
+
+import numpy
+import torch
+from joblib import Parallel, cpu_count, delayed
+from tqdm import tqdm
+
+from mlp import InputError
+from mlp.ablation import ablated_accuracy
+from mlp.cluster_plots import plot_clusters, plot_dependencies, plot_lesions, plot_n_cuts
+from mlp.commandline import (
+    Parser,
+    add_figures_option,
+    add_image_options,
+    add_network_options,
+    integer,
+    run,
+    selected_networks,
+)
+from mlp.data import load_digits
+from mlp.graph import connected_neurons, inputs_reach_outputs, weight_adjacency, without_isolated
+from mlp.model import initial_model
+from mlp.modules import cuts_and_volumes, layer_counts, matched_modules, n_cut, spectral_clusters, sub_modules
+from mlp.results import percent, points, print_table, run_record, save_figure, save_results, writable_folder
+from mlp.statistics import compare_with_shuffles, fisher_p_value, rank_p_value, shuffle_weights
+
+NULLS = {"layer": "all weights of a layer shuffled", "layer_nonzero": "nonzero weights shuffled in their places"}
+BASELINE = "random initialisation"
+SMALL = 0.05
+"""Sub-modules of at most this share of their layer are not judged: 12 of 256 neurons (Filan et al. 2020)."""
+LEAST_LOSS = 0.01
+"""Accuracy that an important sub-module is worth, at least."""
+READINGS = {
+    (False, False): "X and Y only serve each other",
+    (False, True): "X acts only through Y, which has other sources",
+    (True, False): "Y has all it needs from X, which also serves others",
+    (True, True): "",
+}
+"""What it says whether X, in the earlier layer, still matters without Y, and Y without X."""
+
+
+def parse_args(argv):
+    parser = Parser(
+        description="Compare the n-cut of networks with that of their shuffled weights; lesion their clusters."
+    )
+    add_network_options(parser, many=True)
+    parser.add_argument("--clusters", type=integer(2), default=12, help="clusters of neurons (default: %(default)s)")
+    parser.add_argument(
+        "--shuffles",
+        type=integer(2),
+        default=50,
+        help="shuffled copies of each network, of each kind (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--lesions",
+        action="store_true",
+        help="also silence each cluster's part of each hidden layer, and pairs of important parts; compare with random "
+        "neurons of the same layers",
+    )
+    parser.add_argument(
+        "--draws",
+        type=integer(2),
+        default=100,
+        help="random lesions that each part is compared with (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--pair-draws",
+        type=integer(2),
+        default=50,
+        help="random lesions that each part of a pair is compared with (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=integer(1),
+        default=cpu_count(),
+        help="processes that cluster at the same time; changes no result (default: %(default)s, the processor's cores)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=integer(0),
+        default=0,
+        help="decides shuffles, random lesions, and starts of k-means (default: %(default)s)",
+    )
+    add_figures_option(parser)
+    add_image_options(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    networks, abouts = networks_and_baseline(args)
+    refuse_unclusterable(networks, args.clusters)
+    figures = writable_folder(args.figures_dir)
+    record = run_record(args, device=args.device, seed=args.seed, checkpoints=abouts)
+
+    results = clustered(networks, args.clusters, args.shuffles, args.seed, args.jobs)
+    rows = [network_row(network, result) for network, result in zip(networks, results)]
+    shuffles = [
+        {**name(network), "null": null, "shuffle": place, "n_cut": value}
+        for network, result in zip(networks, results)
+        for null in NULLS
+        for place, value in enumerate(result[null])
+    ]
+    clusters = [row for network, result in zip(networks, results) for row in cluster_rows(network, result["labels"])]
+    save_results(figures / "clusterability", rows, record)
+    save_results(figures / "shuffled_n_cuts", shuffles, record)
+    save_results(figures / "clusters", clusters, record)
+    save_figure(plot_n_cuts(rows, shuffles, NULLS, args.clusters), figures / "clusterability")
+    weights = weights_of(networks[0]["model"])
+    save_figure(plot_clusters(weights, results[0]["labels"], full_name(networks[0])), figures / "clusters")
+
+    print(f"clusters of {full_name(networks[0])}:")
+    print_table([printed_cluster(row) for row in clusters if name(row) == name(networks[0])])
+    print()
+    print_table(printed_conditions(rows))
+    print(
+        f"saved {figures}/{{clusterability,clusters}}.{{csv,json,png,pdf}} and {figures}/shuffled_n_cuts.{{csv,json}}"
+    )
+    if args.lesions:
+        trained = [pair for pair in zip(networks, results) if pair[0]["condition"] != BASELINE]
+        report_lesions(*lesioned(trained, args), figures, record)
+    for note in sorted({note for network, result in zip(networks, results) for note in notes(network, result)}):
+        print(f"note: {note}")
+    print(verdict(rows))
+
+
+def networks_and_baseline(args):
+    """The networks of all checkpoints and as many untrained ones: [{condition, network, model, digits}], [about]."""
+    networks, abouts = [], []
+    for path in args.checkpoints or [None]:
+        models, digits, about = selected_networks(path, args)
+        condition = str(about.get("condition", path.stem if path else "trained"))
+        if condition in [network["condition"] for network in networks] + [BASELINE]:
+            condition += f" ({path})"
+        networks += [{"condition": condition, "network": k, "model": models[k], "digits": digits} for k in models]
+        abouts.append(about)
+    first = networks[0]
+    init = "glorot" if abouts[0].get("init") == "glorot" else "default"
+    return networks + [
+        network | {"condition": BASELINE, "model": initial_model(first["model"].sizes, network["network"], init)}
+        for network in networks
+        if network["condition"] == first["condition"]
+    ], abouts
+
+
+def refuse_unclusterable(networks, clusters):
+    """Raise InputError if a network has fewer neurons with edges than clusters are asked for."""
+    for network in networks:
+        connected = sum(int(layer.sum()) for layer in connected_neurons(weights_of(network["model"])))
+        if connected == 0:
+            raise InputError(f"{full_name(network)}: has no edges left, so there is nothing to cluster; prune less")
+        if clusters > connected:
+            raise InputError(
+                f"--clusters {clusters}: only {connected} neurons of the {full_name(network)} have edges; "
+                f"choose from 2 to {connected}"
+            )
+
+
+def weights_of(model):
+    return [weight.detach().cpu() for weight in model.weights]
+
+
+def name(row):
+    """What tells a network from the others, as the first columns of its rows."""
+    return {"condition": row["condition"], "network": row["network"]}
+
+
+def full_name(network):
+    sizes = "-".join(map(str, network["model"].sizes))
+    return f"{sizes} network {network['network']}, {network['condition']}"
+
+
+def clustered(networks, clusters, shuffles, seed, jobs):
+    """Cluster each network and its shuffled copies.
+
+    Returns per network {"n_cut", "labels", "warnings", and per null the n-cuts of the copies}.  Without zeros the two
+    nulls are the same, and so are their n-cuts.
+    """
+    tasks = []
+    for place, network in enumerate(networks):
+        weights = weights_of(network["model"])
+        tasks.append((place, "observed", delayed(partitioned)(weights, clusters, seed)))
+        reduced = without_isolated(weights)
+        dense = all((weight != 0).all() for weight in reduced)
+        for number, null in enumerate(NULLS):
+            for shuffle in range(shuffles if number == 0 or not dense else 0):
+                key = (network["network"], number, shuffle)
+                tasks.append((place, null, delayed(shuffled)(reduced, null, clusters, seed, key)))
+    done = Parallel(n_jobs=jobs, return_as="generator")(task for _, _, task in tasks)
+    results = [{"warnings": [], **{null: [] for null in NULLS}} for _ in networks]
+    for (place, null, _), (value, labels, caught) in zip(tasks, tqdm(done, total=len(tasks), desc="clusterings")):
+        results[place]["warnings"] += caught
+        if null == "observed":
+            results[place] |= {"n_cut": value, "labels": labels}
+        else:
+            results[place][null].append(value)
+    for result in results:
+        result["layer_nonzero"] = result["layer_nonzero"] or result["layer"]
+    return results
+
+
+def partitioned(weights, clusters, seed):
+    """The n-cut of weights, the cluster of each neuron, and what the eigen solver had to say."""
+    adjacency = weight_adjacency(weights)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)
+        labels = spectral_clusters(adjacency, clusters, seed)
+    return n_cut(adjacency, labels), labels, [str(warning.message) for warning in caught]
+
+
+def shuffled(weights, null, clusters, seed, key):
+    """As `partitioned`, of a shuffled copy that `seed` and `key` decide."""
+    state = numpy.random.SeedSequence(seed, spawn_key=key).generate_state(1, numpy.uint64)
+    generator = torch.Generator().manual_seed(int(state[0]))
+    value, _, caught = partitioned(shuffle_weights(weights, null, generator), clusters, seed)
+    return value, None, caught
+
+
+def network_row(network, result):
+    """How clusterable a network is."""
+    weights = weights_of(network["model"])
+    row = {
+        **name(network),
+        "neurons": int((result["labels"] >= 0).sum()),
+        "isolated": int((result["labels"] < 0).sum()),
+        "edges": sum(int(weight.count_nonzero()) for weight in weights),
+        "clusters": len(set(result["labels"]) - {-1}),
+        "n_cut": result["n_cut"],
+    }
+    for null in NULLS:
+        compared = compare_with_shuffles(result["n_cut"], result[null])
+        row |= {f"{null}_{key}": value for key, value in compared.items()}
+    return row
+
+
+def cluster_rows(network, labels):
+    """Of each cluster its size, share of all volume, share of its own volume that leaves it, and neurons per layer."""
+    sizes = network["model"].sizes
+    layers = numpy.repeat(numpy.arange(len(sizes)), sizes)
+    cuts, volumes = cuts_and_volumes(weight_adjacency(weights_of(network["model"])), labels)
+    rows = []
+    for cluster, cut, volume in zip(numpy.unique(labels).tolist(), cuts.tolist(), volumes.tolist()):
+        if cluster >= 0:
+            members = layers[labels == cluster]
+            rows.append(
+                {
+                    **name(network),
+                    "cluster": cluster,
+                    "neurons": len(members),
+                    "volume_share": volume / float(volumes.sum()),
+                    "leaving_share": cut / volume,
+                    **{f"layer_{layer}": int((members == layer).sum()) for layer in range(len(sizes))},
+                }
+            )
+    return rows
+
+
+def printed_cluster(row):
+    layers = {key.replace("_", " "): str(value) for key, value in row.items() if key.startswith("layer_")}
+    return {
+        "cluster": str(row["cluster"]),
+        "neurons": str(row["neurons"]),
+        "volume": percent(row["volume_share"]),
+        "leaving": percent(row["leaving_share"]),
+        **layers,
+    }
+
+
+def by_condition(rows):
+    groups = {}
+    for row in rows:
+        groups.setdefault(row["condition"], []).append(row)
+    return groups
+
+
+def printed_conditions(rows):
+    """The printed table: of one network the numbers, of several mean ± sd, and how many have p <= 0.05."""
+    lines = []
+    for condition, group in by_condition(rows).items():
+
+        def summary(key, form):
+            values = [row[key] for row in group]
+            mean = f"{numpy.mean(values):{form}}"
+            return mean if len(values) == 1 else f"{mean} ± {numpy.std(values, ddof=1):{form}}"
+
+        for null in NULLS:
+            few = sum(row[f"{null}_p"] <= 0.05 for row in group)
+            lines.append(
+                {
+                    "condition": condition,
+                    "networks": str(len(group)),
+                    "n-cut": summary("n_cut", ".3f"),
+                    "shuffled": null,
+                    "their n-cut": summary(f"{null}_mean", ".3f"),
+                    "sd": f"{numpy.mean([row[f'{null}_sd'] for row in group]):.3f}",
+                    "z": summary(f"{null}_z", ".1f"),
+                    "p": f"{group[0][f'{null}_p']:.2g}" if len(group) == 1 else f"<= 0.05 in {few}",
+                }
+            )
+    return lines
+
+
+def notes(network, result):
+    """What the reader should know about how a network was clustered."""
+    which = f"{network['condition']}, network {network['network']}"
+    if not inputs_reach_outputs(weights_of(network["model"])):
+        yield f"{which}: no path of weights leads from an input to an output; the n-cut is that of what is left"
+    for warning in sorted(set(result["warnings"])):
+        yield f"{which}: {warning} ({result['warnings'].count(warning)} clusterings)"
+
+
+def verdict(rows):
+    found = []
+    for condition, group in by_condition(rows).items():
+        counts = [f"{sum(row[f'{null}_p'] <= 0.05 for row in group)} ({null})" for null in NULLS]
+        found.append(f"{condition}, of {len(group)}: {' and '.join(counts)}")
+    return (
+        "Verdict: networks more clusterable than their shuffled copies at p <= 0.05 "
+        f"(chance: 1 in 20; smallest p here: {1 / (1 + rows[0]['layer_n']):.2g}): {'; '.join(found)}. "
+        "That weights are clustered does not say that clusters have a function."
+    )
+
+
+# Lesions
+
+
+def lesioned(trained, args):
+    """Silence the sub-modules of each network, and pairs of them: rows of both kinds."""
+    images = {}
+    single, pairs = [], []
+    for network, result in tqdm(trained, desc="lesions", unit="network"):
+        digits = network["digits"]
+        if digits not in images:
+            images[digits] = [tensor.to(args.device) for tensor in load_digits(digits, False, args.data_dir)]
+        generator = torch.Generator().manual_seed(args.seed + network["network"])
+        accuracy = partial(overall_accuracy, network["model"].to(args.device), *images[digits])
+        rows, modules = lesion_rows(network, result["labels"], accuracy, args.draws, generator)
+        single += rows
+        pairs += pair_rows(network, result["labels"], rows, modules, accuracy, args.pair_draws, generator)
+    return single, pairs
+
+
+def overall_accuracy(model, images, labels, modules):
+    """Share of the test images that are right while each module is silent: [modules]."""
+    progress = partial(tqdm, desc="modules", unit="batch", delay=2, leave=False)
+    share = labels.bincount(minlength=model.sizes[-1]).cpu().double() / len(labels)
+    return ablated_accuracy(model, modules, images, labels, progress).nan_to_num() @ share
+
+
+def alive_neurons(model, labels):
+    """The hidden neurons that have edges: boolean [hidden neurons]."""
+    return torch.as_tensor(labels)[model.sizes[0] : sum(model.sizes[:-1])] >= 0
+
+
+def lesion_rows(network, labels, accuracy, draws, generator):
+    """A row per sub-module, compared with random living neurons of its layer; and the sub-modules themselves."""
+    sizes, widths = network["model"].sizes, network["model"].hidden_sizes
+    names, modules = sub_modules(labels, sizes)
+    alive = alive_neurons(network["model"], labels)
+    controls = [matched_modules(layer_counts(m, widths), widths, draws, generator, alive)[0] for m in modules]
+    intact = torch.zeros(1, len(alive), dtype=torch.bool)
+    parts = [intact, modules, *controls]
+    measured = accuracy(torch.cat(parts)).split([len(part) for part in parts])
+    rows = []
+    for (layer, cluster), module, own, null in zip(names, modules, measured[1].tolist(), measured[2:]):
+        neurons, living = int(module.sum()), layer_counts(alive, widths)[layer - 1]
+        low, high = numpy.quantile(null, [0.05, 0.95]).tolist()
+        row = {
+            **name(network),
+            "layer": layer,
+            "cluster": cluster,
+            "neurons": neurons,
+            "living_in_layer": living,
+            "accuracy": own,
+            "change": own - measured[0].item(),
+            "random_n": len(null),
+            "random_change": null.mean().item() - measured[0].item(),
+            "random_low": low - measured[0].item(),
+            "random_high": high - measured[0].item(),
+            "p": rank_p_value(own, null, "left"),
+            "p_conservative": rank_p_value(own, null, "left", strict=False),
+            "accuracy_ratio": null.mean().item() / own if own else numpy.nan,
+        }
+        rows.append(row | {"category": category(row, widths[layer - 1])})
+    return rows, modules
+
+
+def category(row, width):
+    """What Filan et al. (2020) call a sub-module, by their rules in their order."""
+    significant = row["p"] < 1 / row["random_n"]  # no draw was worse
+    large = row["change"] <= -LEAST_LOSS
+    if row["neurons"] == row["living_in_layer"]:
+        return "complete"
+    if row["neurons"] <= int(SMALL * width):
+        return "small"
+    if significant:
+        return "important" if large else "significant, small effect"
+    if row["p"] == 1:
+        return "least important" if large else "prunable"
+    return "large effect, not significant" if large else "other"
+
+
+def pair_rows(network, labels, rows, modules, accuracy, draws, generator):
+    """A row per pair of important sub-modules X, Y of different layers, X in the earlier one: does either matter alone?
+
+    X given Y is what is lost when X is silenced and Y is already: compared with random neurons in the place of X.
+    """
+    widths = network["model"].hidden_sizes
+    alive = alive_neurons(network["model"], labels)
+    important = [place for place, row in enumerate(rows) if row["category"] == "important"]
+    pairs = [pair for pair in combinations(important, 2) if rows[pair[0]]["layer"] < rows[pair[1]]["layer"]]
+    if not pairs:
+        return []
+    parts = []
+    for pair in pairs:
+        both = modules[pair[0]] | modules[pair[1]]
+        parts.append(both.unsqueeze(0))
+        for own, other in (pair, pair[::-1]):
+            random, _ = matched_modules(layer_counts(modules[own], widths), widths, draws, generator, alive)
+            parts.append(random | modules[other])
+    measured = accuracy(torch.cat(parts)).split([len(part) for part in parts])
+    table = []
+    for number, pair in enumerate(pairs):
+        both, *nulls = measured[3 * number : 3 * number + 3]
+        row = name(network)
+        for letter, place in zip("xy", pair):
+            row |= {f"{letter}_{key}": rows[place][key] for key in ("layer", "cluster", "neurons", "change")}
+        for direction, own, other, null in zip(("x_given_y", "y_given_x"), pair, pair[::-1], nulls):
+            change = both.item() - rows[other]["accuracy"]
+            p = rank_p_value(both.item(), null, "left")
+            row |= {
+                f"{direction}_change": change,
+                f"{direction}_random_change": null.mean().item() - rows[other]["accuracy"],
+                f"{direction}_n": len(null),
+                f"{direction}_p": p,
+                f"{direction}_important": p < 1 / len(null) and change <= -LEAST_LOSS,
+            }
+        row["reading"] = READINGS[row["x_given_y_important"], row["y_given_x_important"]]
+        table.append(row)
+    return table
+
+
+def report_lesions(rows, pairs, figures, record):
+    """Save, draw and print what the lesions say."""
+    networks = by_network(rows)
+    summaries = [lesion_summary(group, pairs) for group in networks]
+    save_results(figures / "lesions", rows, record | {"networks": summaries})
+    which = f"{rows[0]['condition']}, network {rows[0]['network']}"
+    save_figure(plot_lesions(networks[0], which), figures / "lesions")
+    if pairs:
+        save_results(figures / "dependencies", pairs, record)
+        its_pairs = [pair for pair in pairs if name(pair) == name(rows[0])]
+        save_figure(plot_dependencies(networks[0], its_pairs, which), figures / "dependencies")
+
+    print(f"\nlesions of {which}, changes of test accuracy in percentage points:")
+    print_table([printed_lesion(row) for row in networks[0]])
+    print()
+    print_table([printed_summary(summary) for summary in summaries])
+    print(f"saved {figures}/{'{lesions,dependencies}' if pairs else 'lesions'}.{{csv,json,png,pdf}}")
+
+
+def by_network(rows):
+    groups = {}
+    for row in rows:
+        groups.setdefault((row["condition"], row["network"]), []).append(row)
+    return list(groups.values())
+
+
+def lesion_summary(rows, pairs):
+    """What the lesions of one network say together."""
+    judged = [row for row in rows if row["category"] != "complete"]  # nothing to compare a whole layer with
+    draws = [row["random_n"] for row in judged]
+    important = [row for row in rows if row["category"] == "important"]
+    worst = min(important, key=lambda row: row["change"], default={})
+    layers = sorted({row["layer"] for row in rows})
+    its_pairs = [pair for pair in pairs if name(pair) == name(rows[0])]
+    answers = [(pair["x_given_y_important"], pair["y_given_x_important"]) for pair in its_pairs]
+    return {
+        **name(rows[0]),
+        "sub_modules": len(rows),
+        "important": len(important),
+        "important_per_layer": [sum(row["layer"] == layer for row in important) for layer in layers],
+        **{f"worst_{key}": worst.get(key) for key in ("layer", "change", "random_change")},
+        "fisher_p": fisher_p_value([row["p"] for row in judged], draws),
+        "fisher_p_conservative": fisher_p_value([row["p_conservative"] for row in judged], draws),
+        "accuracy_ratio": float(numpy.nanmean([row["accuracy_ratio"] for row in judged])) if judged else None,
+        "pairs": [answers.count(answer) for answer in READINGS],
+    }
+
+
+def printed_summary(summary):
+    worst = "none"
+    if summary["worst_layer"]:
+        change, random = (points(summary[f"worst_{key}"]) for key in ("change", "random_change"))
+        worst = f"{change} in layer {summary['worst_layer']} (random {random})"
+    ratio = summary["accuracy_ratio"]
+    return {
+        "condition": summary["condition"],
+        "network": str(summary["network"]),
+        "sub-modules": str(summary["sub_modules"]),
+        "important": f"{summary['important']} ({'/'.join(map(str, summary['important_per_layer']))})",
+        "worst of them": worst,
+        "Fisher p": f"{summary['fisher_p']:.2g}",
+        "with ties": f"{summary['fisher_p_conservative']:.2g}",
+        "random/lesioned": "" if ratio is None else f"{ratio:.3f}",
+        "pairs nn/ny/yn/yy": "/".join(map(str, summary["pairs"])),
+    }
+
+
+def printed_lesion(row):
+    low, change, high, random = (
+        f"{100 * row[key] + 0:.2f}" for key in ("random_low", "change", "random_high", "random_change")
+    )
+    return {
+        "layer": str(row["layer"]),
+        "cluster": str(row["cluster"]),
+        "neurons": f"{row['neurons']} of {row['living_in_layer']}",
+        "change": change,
+        "random": random,
+        "5-95 %": f"{low} to {high}",
+        "p": f"{row['p']:.2g}",
+        "category": row["category"],
+    }
+
+
+if __name__ == "__main__":
+    run(main)

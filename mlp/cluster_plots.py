@@ -1,0 +1,292 @@
+"""Figures of clusters of neurons and of their lesions, in the style of `mlp.plots`."""
+
+import numpy
+from matplotlib.colors import PowerNorm, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+from mlp.graph import strengths, weight_adjacency
+from mlp.plots import CANDIDATE_COLOR, DIGIT_COLORS, GREY, styled
+
+MOST_BLOCKS = 300  # rows of the picture of |w|: about as many as its pixels
+LESION_MARKS = {
+    "important": ("D", "#bd1f01", "important sub-module"),
+    "other": ("o", "#3f90da", "other sub-module"),
+    "small": ("v", "#94a4a2", "small: at most 5 % of the layer"),
+    "complete": ("s", "#ffa90e", "the whole layer"),
+}
+
+
+def cluster_color(cluster):
+    """A colour per cluster: ten, and then the same ten paler."""
+    color = numpy.array(to_rgb(DIGIT_COLORS[cluster % 10]))
+    return tuple(1 - (1 - color) * 0.5 ** (cluster // 10))
+
+
+def layer_name(layer, layers):
+    return "input" if layer == 0 else "output" if layer == layers - 1 else f"layer {layer}"
+
+
+@styled
+def plot_n_cuts(rows, shuffles, nulls, clusters):
+    """The n-cut of each network beside those of its shuffled copies, grouped by training condition.
+
+    rows: `condition`, `network`, `n_cut`, `<null>_p`.  shuffles: `condition`, `network`, `null`, `n_cut`.
+    nulls: {null: what it means}.
+    """
+    conditions = list(dict.fromkeys(row["condition"] for row in rows))
+    places, position = {}, 0.0
+    for condition in conditions:
+        for row in rows:
+            if row["condition"] == condition:
+                places[condition, row["network"]] = position
+                position += 1
+        position += 0.8
+    figure = Figure(figsize=(9, 4.4), layout="constrained")
+    axes = figure.subplots()
+    for null, shift, color in zip(nulls, (-0.22, 0.22), (GREY, "#3f90da")):
+        at = [places[row["condition"], row["network"]] + shift for row in shuffles if row["null"] == null]
+        values = [row["n_cut"] for row in shuffles if row["null"] == null]
+        copies = len(values) // len(rows)
+        axes.scatter(
+            at,
+            values,
+            marker="_",
+            s=(120 / position) ** 2,
+            linewidths=0.8,
+            color=color,
+            alpha=0.6,
+            label=f"{nulls[null]} ({copies} each)",
+        )
+    axes.scatter(
+        [places[row["condition"], row["network"]] for row in rows],
+        [row["n_cut"] for row in rows],
+        marker="D",
+        s=26,
+        color=CANDIDATE_COLOR,
+        edgecolors="white",
+        linewidths=0.6,
+        zorder=3,
+        label="the network",
+    )
+    middles = []
+    for condition in conditions:
+        group = [row for row in rows if row["condition"] == condition]
+        middles.append(numpy.mean([places[condition, row["network"]] for row in group]))
+    counts = [sum(row["condition"] == condition for row in rows) for condition in conditions]
+    axes.set_xticks(
+        middles,
+        [f"{condition}\nn = {n}".replace(", ", ",\n") for condition, n in zip(conditions, counts)],
+    )
+    axes.tick_params(axis="x", length=0)
+    axes.set(ylabel=f"n-cut of {clusters} clusters (lower: more clustered)", xlim=(-0.8, position - 1))
+    figure.legend(loc="outside lower center", ncols=3)
+    title = "n-cut of each network against its own shuffled copies (compare within a column only)"
+    axes.set_title(title, loc="left")
+    return figure
+
+
+@styled
+def plot_clusters(weights, labels, title):
+    """The neurons of a network layer by layer, coloured by cluster; and |w| with the neurons ordered by cluster.
+
+    weights: one [out, in] tensor per layer.  labels: [neurons], -1 for those without edges, which are left out.
+    """
+    sizes = [weights[0].shape[1], *map(len, weights)]
+    layers = numpy.repeat(numpy.arange(len(sizes)), sizes)
+    clusters = sorted(set(labels.tolist()) - {-1}, key=lambda cluster: layers[labels == cluster].mean())
+    figure = Figure(figsize=(10, 4.8), layout="constrained")
+    columns, matrix = figure.subplots(1, 2, width_ratios=(1.25, 1))
+
+    middle = {}
+    for layer in range(len(sizes)):
+        living = [labels[(layers == layer)] == cluster for cluster in clusters]
+        bottom, total = 0.0, max(1, sum(int(members.sum()) for members in living))
+        for cluster, members in zip(clusters, living):
+            height = members.sum() / total
+            if height:
+                columns.bar(
+                    layer,
+                    height,
+                    0.32,
+                    bottom,
+                    color=cluster_color(cluster),
+                    edgecolor="white",
+                    linewidth=0.5,
+                    zorder=3,
+                )
+                middle[layer, cluster] = bottom + height / 2
+                if height > 0.03:
+                    columns.text(layer, bottom + height / 2, cluster, ha="center", va="center", fontsize=7, zorder=4)
+            bottom += height
+    for layer, strength in enumerate(strengths(weights)):
+        before, after = labels[layers == layer], labels[layers == layer + 1]
+        table = numpy.array(
+            [
+                [strength[after == target][:, before == source].sum().item() for source in clusters]
+                for target in clusters
+            ]
+        )
+        table /= table.sum() or 1
+        for row, target in enumerate(clusters):
+            for column, source in enumerate(clusters):
+                if table[row, column] > 0.002:
+                    inside = source == target
+                    columns.plot(
+                        [layer + 0.16, layer + 1 - 0.16],
+                        [middle[layer, source], middle[layer + 1, target]],
+                        color=cluster_color(source) if inside else GREY,
+                        alpha=0.9 if inside else 0.22,
+                        linewidth=60 * table[row, column],
+                        solid_capstyle="butt",
+                        zorder=2 if inside else 1,
+                    )
+    names = [layer_name(layer, len(sizes)) for layer in range(len(sizes))]
+    living = [int((labels[layers == layer] >= 0).sum()) for layer in range(len(sizes))]
+    columns.set_xticks(range(len(sizes)), [f"{name}\nn = {n}" for name, n in zip(names, living)])
+    columns.tick_params(length=0)
+    columns.set(
+        yticks=[],
+        ylim=(0, 1),
+        title="neurons by cluster; lines: share of |w| between layers,\ncoloured within a cluster",
+    )
+    columns.spines["left"].set_visible(False)
+    columns.spines["bottom"].set_visible(False)
+
+    order = numpy.concatenate([numpy.flatnonzero(labels == cluster) for cluster in clusters])
+    dense = weight_adjacency(weights)[order][:, order].toarray()
+    bins = numpy.linspace(0, len(order), min(len(order), MOST_BLOCKS), endpoint=False).astype(int)
+    binned = numpy.add.reduceat(numpy.add.reduceat(dense, bins, 0), bins, 1)
+    area = numpy.outer(*[numpy.diff([*bins, len(order)])] * 2)
+    image = matrix.imshow(
+        binned / area,
+        cmap="cividis",
+        norm=PowerNorm(0.4),
+        extent=(0, len(order), len(order), 0),
+        interpolation="nearest",
+    )
+    ends = numpy.cumsum([(labels == cluster).sum() for cluster in clusters])
+    starts = numpy.concatenate([[0], ends[:-1]])
+    for end in ends[:-1]:
+        matrix.axhline(end, color="white", linewidth=0.4)
+        matrix.axvline(end, color="white", linewidth=0.4)
+    wide = [place for place in range(len(clusters)) if ends[place] - starts[place] > 0.02 * len(order)]
+    ticks = [(starts[place] + ends[place]) / 2 for place in wide]
+    matrix.set_xticks(ticks, [clusters[place] for place in wide], fontsize=7)
+    matrix.set_yticks(ticks, [clusters[place] for place in wide], fontsize=7)
+    matrix.tick_params(length=0)
+    matrix.spines[:].set_visible(False)
+    matrix.set(title=f"mean |w|, {len(order):,} neurons ordered by cluster", xlabel="cluster", ylabel="cluster")
+    figure.colorbar(image, ax=matrix, fraction=0.045, pad=0.02, label="mean |w| (0: no edge)")
+    figure.suptitle(f"{title}: {len(clusters)} clusters", fontsize=10)
+    return figure
+
+
+def lesion_kind(row):
+    return row["category"] if row["category"] in LESION_MARKS else "other"
+
+
+@styled
+def plot_lesions(rows, title):
+    """What silencing each sub-module costs, against random neurons of its layer: a panel per hidden layer.
+
+    rows: `layer`, `cluster`, `neurons`, `change`, `random_change`, `random_low`, `random_high` (fractions), `category`.
+    """
+    layers = sorted({row["layer"] for row in rows})
+    groups = [sorted((row for row in rows if row["layer"] == layer), key=lambda row: row["change"]) for layer in layers]
+    kinds = [kind for kind in LESION_MARKS if kind in map(lesion_kind, rows)]
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    panels = figure.subplots(1, len(layers), sharey=True, squeeze=False, width_ratios=[len(g) + 1 for g in groups])[0]
+    for axes, layer, group in zip(panels, layers, groups):
+        places = numpy.arange(len(group))
+        axes.bar(
+            places,
+            [100 * (row["random_high"] - row["random_low"]) for row in group],
+            0.8,
+            [100 * row["random_low"] for row in group],
+            color="#d9d9d9",
+            edgecolor="#9c9c9c",
+            linewidth=0.8,
+            label=f"random neurons of the layer: mean and 90 % of {max(row['random_n'] for row in rows)} draws",
+        )
+        axes.hlines(
+            [100 * row["random_change"] for row in group], places - 0.4, places + 0.4, color="#4d4d4d", linewidth=1
+        )
+        for kind in kinds:
+            marker, color, label = LESION_MARKS[kind]
+            chosen = [place for place, row in enumerate(group) if lesion_kind(row) == kind]
+            changes = [100 * group[place]["change"] for place in chosen]
+            style = {"marker": marker, "s": 30, "color": color, "edgecolors": "white", "linewidths": 0.5}
+            axes.scatter(chosen, changes, **style, zorder=3, label=label)
+        axes.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
+        axes.set_xticks(places, [f"{row['cluster']}\n{row['neurons']}" for row in group], fontsize=7)
+        axes.tick_params(axis="x", length=0)
+        axes.set(title=f"layer {layer}", xlim=(-0.8, len(group) - 0.2))
+    panels[0].set_ylabel("change of test accuracy (percentage points)")
+    panels[0].set_xlabel("cluster, and below\nits neurons in the layer", fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.suptitle(f"Silencing each cluster's part of each layer: {title}", fontsize=10)
+    return figure
+
+
+@styled
+def plot_dependencies(rows, pairs, title):
+    """Important sub-modules, and how pairs of different layers depend on each other: an arrow X to Y where they do.
+
+    rows: the sub-modules, as for `plot_lesions`.  pairs: `x_layer`, `x_cluster`, `y_layer`, `y_cluster`, `reading`.
+    """
+    important = [row for row in rows if row["category"] == "important"]
+    layers = sorted({row["layer"] for row in rows})
+    position = {}
+    for layer in layers:
+        group = [row for row in important if row["layer"] == layer]
+        for place, row in enumerate(group):
+            position[layer, row["cluster"]] = (layer, 1 - (place + 0.5) / len(group))
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    axes = figure.subplots()
+    styles = dict(zip(dict.fromkeys(pair["reading"] for pair in pairs if pair["reading"]), ("-", "--", ":")))
+    colors = dict(zip(styles, ("#3f90da", "#e76300", "#832db6")))
+    for pair in pairs:
+        if pair["reading"]:
+            axes.annotate(
+                "",
+                position[pair["y_layer"], pair["y_cluster"]],
+                position[pair["x_layer"], pair["x_cluster"]],
+                arrowprops={
+                    "arrowstyle": "-|>",
+                    "linestyle": styles[pair["reading"]],
+                    "color": colors[pair["reading"]],
+                    "linewidth": 1.4,
+                    "shrinkA": 15,
+                    "shrinkB": 15,
+                    "connectionstyle": "arc3,rad=0.08",
+                },
+            )
+    for reading in styles:
+        axes.plot([], [], color=colors[reading], linestyle=styles[reading], linewidth=1.4, label=f"X to Y: {reading}")
+    for row in important:
+        x, y = position[row["layer"], row["cluster"]]
+        axes.scatter(x, y, s=650, color=cluster_color(row["cluster"]), edgecolors="white", zorder=3)
+        axes.annotate(
+            f"{row['cluster']}\n{100 * row['change']:.1f} pp",
+            (x, y),
+            ha="center",
+            va="center",
+            fontsize=8,
+            zorder=4,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
+        )
+    axes.set_xticks(layers, [f"layer {layer}" for layer in layers])
+    axes.set(yticks=[], ylim=(0, 1), xlim=(layers[0] - 0.5, layers[-1] + 0.5))
+    axes.tick_params(length=0)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+    silent = sum(not pair["reading"] for pair in pairs)
+    axes.set_title(
+        f"Important sub-modules (cluster, change of accuracy alone) of {title}\n"
+        f"{len(pairs)} pairs of different layers; for {silent} of them silencing both says nothing",
+        fontsize=10,
+    )
+    if styles:
+        figure.legend(loc="outside lower center")
+    return figure
