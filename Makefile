@@ -1,12 +1,13 @@
-# make            set up and reproduce the first figures of the README
-# make test       set up and run the tests
-# make evidence   the experiment over 100 networks: does it survive a control?
-# make benchmark  how fast all this is, side by side with the obvious ways
+# make                 set up and reproduce the first figures of the README
+# make test            set up and run the tests
+# make evidence        the experiment over 100 networks: does it survive a control?
+# make clusterability  are the weights made of clusters?  trains and analyses the networks of Filan et al.
+# make benchmark       how fast all this is, side by side with the obvious ways
 
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: figures test evidence benchmark clean
+.PHONY: figures test evidence clusterability benchmark clean
 
 figures: .venv/installed
 	$(BIN)/python train.py
@@ -19,6 +20,14 @@ test: .venv/installed-tests
 evidence: .venv/installed
 	$(BIN)/python train.py --networks 100 --save-dir mlp/100_networks --figures-dir figures/100_networks
 	$(BIN)/python are_modules_indegree_nobetween.py mlp/100_networks/mlp_mnist357.pt --figures-dir figures/100_networks
+
+FILAN = $(foreach net,filan_dropout filan,mlp/$(net)/mlp_mnist0123456789$(1).pt)
+
+clusterability: .venv/installed
+	$(BIN)/python train.py --recipe filan --networks 5 --separate-batches --save-dir mlp/filan_dropout --figures-dir figures/filan_dropout
+	$(BIN)/python train.py --recipe filan --dropout 0 --networks 5 --separate-batches --save-dir mlp/filan --figures-dir figures/filan
+	$(BIN)/python are_modules_clusterable.py $(call FILAN) $(call FILAN,_unpruned) --lesions --figures-dir figures/clusterability
+	$(BIN)/python are_modules_clusterable.py $(call FILAN) $(call FILAN,_unpruned) --clusters 4 --figures-dir figures/clusterability_4
 
 benchmark: .venv/installed-tests
 	$(BIN)/python benchmark.py

@@ -14,22 +14,25 @@ from statistics import median
 
 import networkx
 import torch
+from joblib import Parallel, cpu_count, delayed
+from sklearn.cluster import SpectralClustering
 from torch import nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 from torchvision.datasets import MNIST
 from torchvision.transforms import ToTensor
 from tqdm import tqdm
 
+from are_modules_clusterable import shuffled
 from mlp import InputError
 from mlp.ablation import ablated_accuracy
 from mlp.commandline import Parser, add_data_option, add_figures_option, integer, run
 from mlp.data import load_digits
-from mlp.graph import betweenness, neuron_graph
+from mlp.graph import betweenness, neuron_graph, weight_adjacency, without_isolated
 from mlp.model import PIXELS, initial_model
-from mlp.modules import matched_modules
+from mlp.modules import KMEANS_STARTS, matched_modules, n_cut, spectral_clusters
 from mlp.plots import plot_engine_times
 from mlp.results import print_table, run_record, save_figure, save_results, writable_folder
-from mlp.training import split_validation, train
+from mlp.training import largest_weights, split_validation, train
 
 try:
     import igraph
@@ -46,6 +49,11 @@ NETWORKX_WORK = 2 * 10**8
 NETWORKS = (1, 10, 100)
 BATCH_SIZE = 128
 SLOW_MODULES = 10
+FILAN_NETWORK = (PIXELS, 256, 256, 256, 256, 10)
+FILAN_IMAGES = 6400
+DROPOUT = 0.5
+CLUSTERS = 12
+SHUFFLES = 50
 
 
 def parse_args(argv):
@@ -76,6 +84,14 @@ def main(argv=None):
     rows += compared("training a network, per epoch", readme, seconds, reference=f"{max(NETWORKS)} at once")
     seconds = ablation_times(test_images, test_labels, args.repeats)
     rows += compared("ablating a module", readme, seconds, reference="batched")
+    seconds = dropout_training_times(args.data_dir, args.repeats)
+    rows += compared("training with dropout, 10,000 images", spelled(FILAN_NETWORK), seconds, reference="5 at once")
+    pruned = f"{spelled(FILAN_NETWORK)}, 90 % zeros"
+    weights = pruned_weights()
+    seconds, reference = clustering_times(weights, args.repeats)
+    rows += compared(f"{CLUSTERS} clusters and n-cut", pruned, seconds, reference)
+    seconds = shuffle_times(weights, args.repeats)
+    rows += compared(f"n-cut of {SHUFFLES} shuffled copies", pruned, seconds, reference=list(seconds)[-1])
     growth = []
     for width in tqdm(WIDTHS, desc="growth"):
         sizes = (PIXELS, width, width, 10)
@@ -221,6 +237,67 @@ def ablation_times(images, labels, repeats):
         "copied model, DataLoader": timed(repeats, copies) / SLOW_MODULES,
         "batched": timed(repeats, ablated_accuracy, model, modules, images, labels) / len(modules),
     }
+
+
+def dropout_training_times(data_dir, repeats):
+    """Seconds per network for 10,000 images, evaluation after the epoch included."""
+    images, labels = load_digits(range(10), train=True, data_dir=data_dir)
+    images, labels = images[:FILAN_IMAGES], labels[:FILAN_IMAGES]
+    everything = torch.arange(len(labels))
+
+    def plain():
+        hidden = [(nn.Linear(*ends), nn.ReLU(), nn.Dropout(DROPOUT)) for ends in pairwise(FILAN_NETWORK[:-1])]
+        model = nn.Sequential(*(layer for group in hidden for layer in group), nn.Linear(*FILAN_NETWORK[-2:]))
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+        for batch in torch.randperm(len(images)).split(BATCH_SIZE):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(images[batch]), labels[batch]).backward()
+            optimizer.step()
+        model.eval()
+        with torch.no_grad():
+            return (model(images).argmax(1) == labels).sum().item()
+
+    def together(networks):
+        models = [initial_model(FILAN_NETWORK, seed) for seed in range(networks)]
+        splits, generators = [(everything, everything[:0])], [torch.Generator().manual_seed(0)]
+        list(train(models, images, labels, splits, generators, 1, BATCH_SIZE, 1e-3, dropout=DROPOUT))
+
+    scale = 10_000 / FILAN_IMAGES
+    times = {"plain loop, images in memory": timed(repeats, plain) * scale}
+    return times | {f"{n} at once": timed(repeats, together, n) * scale / n for n in (1, 5)}
+
+
+def pruned_weights():
+    """Random weights with as many zeros as pruning leaves."""
+    model = initial_model(FILAN_NETWORK, seed=0, init="glorot")
+    weights = [weight.detach() for weight in model.weights]
+    return without_isolated([weight * largest_weights(weight.unsqueeze(0), 0.9)[0] for weight in weights])
+
+
+def clustering_times(weights, repeats):
+    """Seconds for one clustering and its n-cut, which is part of the name; and the name of ours."""
+    adjacency = weight_adjacency(weights)
+    settings = {"affinity": "precomputed", "n_init": KMEANS_STARTS, "random_state": 0}
+
+    def theirs():
+        clustering = SpectralClustering(CLUSTERS, eigen_solver="arpack", **settings).fit(adjacency)
+        return n_cut(adjacency, clustering.labels_)
+
+    def ours():
+        return n_cut(adjacency, spectral_clusters(adjacency, CLUSTERS, seed=0))
+
+    names = f"SpectralClustering (n-cut {theirs():.2f})", f"spectral_clusters (n-cut {ours():.2f})"
+    return dict(zip(names, (timed(repeats, theirs), timed(repeats, ours)))), names[1]
+
+
+def shuffle_times(weights, repeats):
+    """Seconds to shuffle, cluster and cut, from one process to as many as there are cores."""
+
+    def copies(jobs):
+        tasks = (delayed(shuffled)(weights, "layer", CLUSTERS, 0, (0, 0, place)) for place in range(SHUFFLES))
+        Parallel(n_jobs=jobs)(tasks)
+
+    return {f"on {jobs} cores": timed(repeats, copies, jobs) for jobs in sorted({1, cpu_count()})}
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def plot_n_cuts(rows, shuffles, nulls, clusters):
     )
     axes.tick_params(axis="x", length=0)
     axes.set(ylabel=f"n-cut of {clusters} clusters (lower: more clustered)", xlim=(-0.8, position - 1))
-    figure.legend(loc="outside lower center", ncols=3)
+    figure.legend(loc="outside lower center", ncols=3, markerscale=1.5)
     title = "n-cut of each network against its own shuffled copies (compare within a column only)"
     axes.set_title(title, loc="left")
     return figure

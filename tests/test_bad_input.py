@@ -7,6 +7,7 @@ import torch
 from conftest import REPOSITORY
 from torchvision.datasets import MNIST
 
+import are_modules_clusterable
 import are_modules_indegree_nobetween
 import benchmark
 import network_analysis
@@ -14,7 +15,7 @@ import train
 from mlp.commandline import run
 from mlp.model import initial_model, save_checkpoint
 
-ANALYSES = [network_analysis, are_modules_indegree_nobetween]
+ANALYSES = [network_analysis, are_modules_indegree_nobetween, are_modules_clusterable]
 
 
 def contents(folder):
@@ -63,8 +64,27 @@ BAD_OPTIONS = [
     ("--lr", "nan", "'nan'"),
     ("--lr", "inf", "'inf'"),
     ("--lr", "fast", "'fast'"),
-    ("--val-fraction", "0", "between 0 and 1"),
-    ("--val-fraction", "1", "between 0 and 1"),
+    ("--val-fraction", "-0.1", "from 0 to below 1"),
+    ("--val-fraction", "1", "from 0 to below 1"),
+    ("--digits", "5-3", "backwards"),
+    ("--digits", "0-5,3", "repeats"),
+    ("--digits", "0-12", "'0-12'"),
+    ("--digits", "0-", "'0-'"),
+    ("--digits", "4-4", "two or more"),
+    ("--dropout", "1", "from 0 to below 1"),
+    ("--dropout", "-0.5", "'-0.5'"),
+    ("--l1", "-1", "at least 0"),
+    ("--l2", "inf", "'inf'"),
+    ("--adam-epsilon", "0", "above 0"),
+    ("--init", "zeros", "glorot"),
+    ("--pruning", "0.9", "0.5,0.9"),
+    ("--pruning", "0.5,0.7,0.9", "0.5,0.9"),
+    ("--pruning", "0.9,0.5", "begins above its end"),
+    ("--pruning", "0.5,1", "'1'"),
+    ("--pruning", "-0.5,0.5", "'-0.5'"),
+    ("--pruning", "half,0.9", "'half'"),
+    ("--pruning-epochs", "0", "at least 1"),
+    ("--recipe", "cake", "'filan'"),
     ("--seed", "-1", "'-1'"),
     ("--seed", "1" * 30, "1111"),
     ("--device", "tpu", "cpu or cuda"),
@@ -82,7 +102,7 @@ def test_training_options(refusal, option, value, sentence):
     assert sentence in message
 
 
-@pytest.mark.parametrize("script", ANALYSES)
+@pytest.mark.parametrize("script", [network_analysis, are_modules_indegree_nobetween])
 @pytest.mark.parametrize("option", ["--in-degree-quantile", "--betweenness-quantile"])
 @pytest.mark.parametrize("value", ["-0.1", "1.1", "nan", "half"])
 def test_quantiles(refusal, script, option, value):
@@ -107,7 +127,37 @@ def test_counts(refusal, option, value):
     assert f"'{value}'" in refusal(are_modules_indegree_nobetween, option, value)
 
 
-@pytest.mark.parametrize("script", [train, are_modules_indegree_nobetween])
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("--clusters", "1"),
+        ("--clusters", "twelve"),
+        ("--shuffles", "1"),
+        ("--draws", "1"),
+        ("--pair-draws", "0"),
+        ("--jobs", "0"),
+        ("--seed", "-1"),
+    ],
+)
+def test_counts_of_clusters(refusal, option, value):
+    assert f"'{value}'" in refusal(are_modules_clusterable, option, value)
+
+
+def test_networks_that_cannot_be_clustered(refusal, tmp_path):
+    model = initial_model((784, 4, 3), 0)
+    places = ["--digits", "3,5,7", "--figures-dir", tmp_path]
+    torch.save(model.state_dict(), tmp_path / "network.pt")
+    message = refusal(are_modules_clusterable, tmp_path / "network.pt", "--clusters", "792", *places)
+    assert "--clusters 792: only 791 neurons" in message
+    assert "choose from 2 to 791" in message
+    with torch.no_grad():
+        for weight in model.weights:
+            weight.zero_()
+    torch.save(model.state_dict(), tmp_path / "network.pt")
+    assert "no edges left" in refusal(are_modules_clusterable, tmp_path / "network.pt", *places)
+
+
+@pytest.mark.parametrize("script", [train, are_modules_indegree_nobetween, are_modules_clusterable])
 def test_cuda_that_is_not_there(refusal, script, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "choose auto or cpu" in refusal(script, "--device", "cuda")

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 import mlp.graph
 from mlp import InputError
-from mlp.graph import betweenness, centralities, layered_centralities, neuron_graph, strongest_edges
+from mlp.graph import (
+    betweenness,
+    centralities,
+    connected_neurons,
+    inputs_reach_outputs,
+    layered_centralities,
+    neuron_graph,
+    strongest_edges,
+    weight_adjacency,
+    without_isolated,
+)
 
 
 def test_a_network_worked_out_by_hand():
@@ -172,3 +182,30 @@ def test_strongest_edges_leave_the_inputs_out():
         ((2, 0), (3, 0), 0.5),
         ((2, 1), (3, 0), 0.25),
     ]
+
+
+shapes = st.lists(st.integers(1, 5), min_size=2, max_size=5)
+
+
+@given(shapes, st.integers(0, 10**6), st.sampled_from([0, 0.5, 0.9, 1]))
+def test_adjacency_equals_the_neuron_graph_without_directions(sizes, seed, pruned):
+    weights = random_weights(sizes, seed, pruned)
+    graph = neuron_graph(weights).to_undirected()
+    adjacency = weight_adjacency(weights)
+    nodes = [(layer, index) for layer, size in enumerate(sizes) for index in range(size)]
+    expected = networkx.to_numpy_array(graph, nodes, weight="weight")
+    assert adjacency.dtype == float
+    assert (adjacency.toarray() == expected).all()
+    assert adjacency.nnz == 2 * graph.number_of_edges()
+    assert torch.cat(connected_neurons(weights)).tolist() == [graph.degree(node) > 0 for node in nodes]
+    if graph.number_of_edges():
+        left = expected.sum(1) > 0
+        assert (weight_adjacency(without_isolated(weights)).toarray() == expected[left][:, left]).all()
+    directed = neuron_graph(weights)
+    reached = {node for index in range(sizes[0]) for node in networkx.descendants(directed, (0, index))}
+    assert inputs_reach_outputs(weights) == any(layer == len(sizes) - 1 for layer, _ in reached)
+
+
+def test_adjacency_refuses_what_is_not_finite():
+    with pytest.raises(InputError, match="into layer 2"):
+        weight_adjacency([torch.ones(2, 2), torch.full((1, 2), torch.nan)])

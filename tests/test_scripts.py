@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 import signal
 import subprocess
@@ -16,9 +17,10 @@ from torch import nn
 import benchmark
 import train
 from mlp.data import load_digits
-from mlp.model import load_checkpoint, load_networks
+from mlp.model import initial_model, load_checkpoint, load_networks
 
 ABLATION = "are_modules_indegree_nobetween.py"
+CLUSTERING = "are_modules_clusterable.py"
 
 
 def table(path):
@@ -248,6 +250,9 @@ def test_benchmark_measures_every_way(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(benchmark, "NETWORKX_WORK", 10**7 // 2)
     monkeypatch.setattr(benchmark, "NETWORKS", (1, 3))
     monkeypatch.setattr(benchmark, "SLOW_MODULES", 1)
+    monkeypatch.setattr(benchmark, "FILAN_NETWORK", (784, 20, 20, 10))
+    monkeypatch.setattr(benchmark, "FILAN_IMAGES", 256)
+    monkeypatch.setattr(benchmark, "SHUFFLES", 2)
     benchmark.main(["--repeats", "1", "--figures-dir", str(tmp_path)])
     rows = table(tmp_path / "benchmark.csv")
     ways = {
@@ -260,8 +265,13 @@ def test_benchmark_measures_every_way(monkeypatch, tmp_path, capsys):
         "3 at once",
         "copied model, DataLoader",
         "batched",
+        "plain loop, images in memory",
+        "5 at once",
+        "on 1 cores",
     }
-    assert {row["way"] for row in rows} == ways
+    n_cuts = {row["way"] for row in rows if "n-cut" in row["way"]}
+    assert len(n_cuts) == 2
+    assert {row["way"] for row in rows} - n_cuts >= ways
     for row in rows:
         reference = next(r for r in rows if r["task"] == row["task"] and float(r["ratio"]) == 1)
         assert float(row["ratio"]) == pytest.approx(float(row["seconds"]) / float(reference["seconds"]))
@@ -368,9 +378,169 @@ def test_every_script_explains_itself(workshop, shell):
         ("train.py", "--val-fraction"),
         ("network_analysis.py", "CHECKPOINT"),
         (ABLATION, "--top-inputs"),
+        (CLUSTERING, "--shuffles"),
         ("benchmark.py", "--repeats"),
     ):
         done = shell(script, "--help", cwd=workshop)
         assert done.returncode == 0
         assert option in done.stdout
         assert "default" in done.stdout
+
+
+# Filan et al. (2020)
+
+
+@pytest.fixture(scope="module")
+def filan(workshop, shell, tmp_path_factory):
+    """The recipe with a quarter of the epochs, and what the analysis of its network, with lesions, writes."""
+    place = tmp_path_factory.mktemp("filan")
+    places = ["--save-dir", place, "--figures-dir", place]
+    done = shell("train.py", "--recipe", "filan", "--epochs", "5", "--pruning-epochs", "5", *places, cwd=workshop)
+    assert done.returncode == 0, done.stderr
+    lesions = ["--lesions", "--draws", "20", "--pair-draws", "10"]
+    done = shell(CLUSTERING, place / "mlp_mnist0123456789.pt", *lesions, "--figures-dir", place, cwd=workshop)
+    assert done.returncode == 0, done.stderr
+    return place, done
+
+
+def test_the_recipe_prunes_a_trained_network(filan):
+    place, _ = filan
+    pruned, about = load_checkpoint(place / "mlp_mnist0123456789.pt")
+    unpruned, before = load_checkpoint(place / "mlp_mnist0123456789_unpruned.pt")
+    assert pruned.sizes == unpruned.sizes == (784, 256, 256, 256, 256, 10)
+    assert all((weight == 0).double().mean().item() == pytest.approx(0.9, abs=1e-3) for weight in pruned.weights)
+    assert all(weight.all() for weight in unpruned.weights)
+    assert (about["condition"], before["condition"]) == ("pruned, dropout", "unpruned, dropout")
+    assert "--dropout 0.5 --pruning 0.5,0.9 --pruning-epochs 20" in about["record"]["recipe"]
+    assert 0.97 < about["record"]["test"][0]["accuracy"] < 0.985
+    assert 0.96 < before["record"]["test"][0]["accuracy"] < 0.985
+    history = table(place / "training_history.csv")
+    assert [int(row["epoch"]) for row in history] == list(range(1, 11))
+    assert {row["validation_loss"] for row in history} == {""}, "the recipe trains on all images"
+
+
+def test_a_pruned_network_is_clusterable(filan):
+    """The note's quick variant of the recipe; its published figures are for four times the epochs."""
+    place, done = filan
+    network, baseline = table(place / "clusterability.csv")
+    assert network["condition"] == "pruned, dropout"
+    assert 8.40 < float(network["n_cut"]) < 8.60
+    assert float(network["layer_z"]) < -10
+    assert float(network["layer_nonzero_z"]) < -3
+    assert float(network["layer_p"]) == float(network["layer_nonzero_p"]) == pytest.approx(1 / 51)
+    assert baseline["condition"] == "random initialisation"
+    assert 10.2 < float(baseline["n_cut"]) < 10.4
+    assert abs(float(baseline["layer_z"])) < 2.5
+    assert done.stdout.splitlines()[-1].startswith("Verdict: networks more clusterable")
+
+    shuffles = table(place / "shuffled_n_cuts.csv")
+    for null in ("layer", "layer_nonzero"):
+        values = [float(r["n_cut"]) for r in shuffles if (r["condition"], r["null"]) == ("pruned, dropout", null)]
+        assert len(set(values)) == 50, "every shuffle has a seed of its own"
+        assert float(network[f"{null}_mean"]) == pytest.approx(sum(values) / 50)
+    clusters = [row for row in table(place / "clusters.csv") if row["condition"] == "pruned, dropout"]
+    assert len(clusters) == 12
+    assert sum(int(row["neurons"]) for row in clusters) == int(network["neurons"]) == 1818 - int(network["isolated"])
+    assert sum(float(row["volume_share"]) for row in clusters) == pytest.approx(1)
+    assert sum(float(row["leaving_share"]) for row in clusters) == pytest.approx(float(network["n_cut"]), abs=1e-6)
+    assert figures_are_there(place, "clusterability", "clusters", "lesions")
+
+
+def test_lesions_stand_beside_random_ones(filan):
+    place, done = filan
+    model, _ = load_checkpoint(place / "mlp_mnist0123456789.pt")
+    rows = table(place / "lesions.csv")
+    clusters = [row for row in table(place / "clusters.csv") if row["condition"] == "pruned, dropout"]
+    parts = {
+        (str(layer), row["cluster"]): row[f"layer_{layer}"]
+        for row in clusters
+        for layer in range(1, 5)
+        if row[f"layer_{layer}"] != "0"
+    }
+    assert {(row["layer"], row["cluster"]): row["neurons"] for row in rows} == parts
+    important = [row for row in rows if row["category"] == "important"]
+    assert 3 <= len(important) <= 14
+    images, labels = load_digits(range(10), train=False, data_dir=REPOSITORY / "data")
+    intact = (model(images).argmax(1) == labels).double().mean().item()
+    for row in rows:
+        assert float(row["accuracy"]) - float(row["change"]) == pytest.approx(intact)
+        assert float(row["random_low"]) <= float(row["random_change"]) + 1e-9
+        if row["category"] == "important":
+            assert float(row["p"]) == pytest.approx(1 / 21)
+            assert float(row["change"]) <= -0.01
+            assert int(row["neurons"]) > 12
+    (summary,) = record(place / "lesions.json")["networks"]
+    assert (summary["sub_modules"], summary["important"]) == (len(rows), len(important))
+    assert summary["fisher_p"] < 1e-4
+    layers = [int(row["layer"]) for row in important]
+    pairs = sum(a < b for a in layers for b in layers)
+    assert sum(summary["pairs"]) == pairs
+    if pairs:
+        assert len(table(place / "dependencies.csv")) == pairs
+        assert figures_are_there(place, "dependencies")
+
+
+def test_small_dense_networks_are_not_clusterable(workshop, shell, tmp_path):
+    places = ["--save-dir", tmp_path, "--figures-dir", tmp_path]
+    done = shell("train.py", "--digits", "0-9", "--epochs", "5", "--networks", "3", *places, cwd=workshop)
+    assert done.returncode == 0, done.stderr
+    checkpoint = tmp_path / "mlp_mnist0123456789.pt"
+    done = shell(CLUSTERING, checkpoint, "--clusters", "4", "--figures-dir", tmp_path, cwd=workshop)
+    assert done.returncode == 0, done.stderr
+    trained = [row for row in table(tmp_path / "clusterability.csv") if row["condition"] == "unpruned"]
+    assert len(trained) == 3
+    assert sum(float(row["layer_p"]) < 0.05 for row in trained) <= 1
+    assert all(row["layer_mean"] == row["layer_nonzero_mean"] for row in trained), "without zeros the nulls are equal"
+
+
+def test_the_number_of_jobs_changes_nothing(workshop, readme_network, many, shell, tmp_path):
+    options = [many / "mlp_mnist357.pt", readme_network[0], "--shuffles", "3", "--clusters", "5", "--network", "0"]
+    for jobs in ("1", "2"):
+        done = shell(CLUSTERING, *options, "--jobs", jobs, "--figures-dir", tmp_path / jobs, cwd=workshop)
+        assert done.returncode == 0, done.stderr
+    for path in (tmp_path / "1").iterdir():
+        if path.suffix != ".json":  # its record holds the command, which differs
+            assert path.read_bytes() == (tmp_path / "2" / path.name).read_bytes(), path.name
+    conditions = [row["condition"] for row in table(tmp_path / "1" / "clusterability.csv")]
+    assert conditions == ["unpruned", f"unpruned ({readme_network[0]})", "random initialisation"]
+
+
+def test_lesions_of_small_layers(workshop, readme_network, shell, tmp_path):
+    done = shell(CLUSTERING, "--clusters", "3", "--shuffles", "2", "--lesions", "--figures-dir", tmp_path, cwd=workshop)
+    assert done.returncode == 0, done.stderr
+    rows = table(tmp_path / "lesions.csv")
+    assert sum(int(row["neurons"]) for row in rows) == 24
+    for row in rows:
+        complete = row["neurons"] == row["living_in_layer"]
+        assert (row["category"] == "complete") == complete
+        assert int(row["random_n"]) == math.comb(8, int(row["neurons"])), "all there are, since they are few"
+    assert record(tmp_path / "lesions.json")["networks"][0]["sub_modules"] == len(rows)
+
+
+def test_what_is_cut_off_is_said(workshop, shell, tmp_path):
+    model = initial_model((784, 6, 5, 2), seed=0)
+    with torch.no_grad():
+        model.weights[1].zero_()
+    torch.save(model.state_dict(), tmp_path / "mine.pt")
+    options = ["mine.pt", "--digits", "8,1", "--shuffles", "2", "--clusters", "4", "--figures-dir", "."]
+    done = shell(workshop / CLUSTERING, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "note: mine, network 0: no path of weights leads from an input to an output" in done.stdout
+    assert float(table(tmp_path / "clusterability.csv")[0]["n_cut"]) > 0
+
+
+def test_pruning_many_networks_with_penalties(workshop, shell, tmp_path):
+    """All at once: ranges of digits, penalties, dropout, pruning, several networks with their own mini-batches."""
+    options = "--digits 0-2,9 --hidden-layers 9,7 --epochs 1 --networks 2 --separate-batches --init glorot".split()
+    options += "--dropout 0.1 --l1 1e-5 --l2 1e-5 --pruning 0,0.5 --pruning-epochs 2".split()
+    done = shell("train.py", *options, "--save-dir", tmp_path, "--figures-dir", tmp_path, cwd=workshop)
+    assert done.returncode == 0, done.stderr
+    models, about = load_networks(tmp_path / "mlp_mnist0129.pt")
+    assert about["digits"] == [0, 1, 2, 9]
+    assert about["condition"] == "pruned, dropout, l1, l2"
+    for model in models:
+        assert all((w == 0).sum() == w.numel() - round(w.numel() * 0.5) for w in model.weights)
+    before, _ = load_networks(tmp_path / "mlp_mnist0129_unpruned.pt")
+    assert len(before) == 2
+    history = table(tmp_path / "training_history.csv")
+    assert [int(row["epoch"]) for row in history] == [1, 1, 2, 2, 3, 3]

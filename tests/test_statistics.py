@@ -5,6 +5,7 @@ from itertools import combinations
 import numpy
 import pytest
 import torch
+from conftest import random_weights
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -13,7 +14,16 @@ from are_modules_indegree_nobetween import ablate
 from mlp.ablation import ablated_accuracy
 from mlp.model import MLP, initial_model
 from mlp.modules import matched_modules, module_of
-from mlp.statistics import ablation_effects, across_networks, compare_with_null, wilson_interval
+from mlp.statistics import (
+    ablation_effects,
+    across_networks,
+    compare_with_null,
+    compare_with_shuffles,
+    fisher_p_value,
+    rank_p_value,
+    shuffle_weights,
+    wilson_interval,
+)
 
 
 @given(st.integers(1, 1000), st.floats(0, 1))
@@ -158,3 +168,86 @@ def test_networks_that_agree_are_told_from_chance():
 def test_too_few_networks_prove_nothing(percentiles, networks):
     test = across_networks(percentiles, seed=0)
     assert (test["networks"], test["p"]) == (networks, 1)
+
+
+@pytest.mark.parametrize(
+    "observed, tail, strict, p",
+    [
+        (3, "left", True, 3 / 6),
+        (3, "left", False, 4 / 6),
+        (3, "right", True, 3 / 6),
+        (3, "right", False, 4 / 6),
+        (0, "left", True, 1 / 6),
+        (0, "right", False, 1),
+        (9, "left", True, 1),
+        (9, "right", True, 1 / 6),
+    ],
+)
+def test_rank_p_value_by_hand(observed, tail, strict, p):
+    assert rank_p_value(observed, [1, 2, 3, 4, 5], tail, strict) == pytest.approx(p)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=20), st.integers(0, 4), st.sampled_from(["left", "right"]))
+def test_rank_p_value_lies_between_its_limits(null, observed, tail):
+    strict, conservative = rank_p_value(observed, null, tail), rank_p_value(observed, null, tail, strict=False)
+    assert 1 / (len(null) + 1) <= strict <= conservative <= 1
+    ties = null.count(observed) / (len(null) + 1)
+    assert conservative - strict == pytest.approx(ties)
+
+
+def test_all_ties_favour_significance_only_when_strict():
+    assert rank_p_value(0, [0] * 19, "left") == 1 / 20
+    assert rank_p_value(0, [0] * 19, "left", strict=False) == 1
+
+
+def test_fisher_equals_its_formula_and_is_calibrated():
+    shifted = [0.1 - 1 / 40, 0.5 - 1 / 40, 1 - 1 / 40]
+    expected = stats.chi2.sf(-2 * sum(map(math.log, shifted)), df=6)
+    assert fisher_p_value([0.1, 0.5, 1.0], 19) == pytest.approx(expected, rel=1e-9)
+    assert fisher_p_value([], 19) == 1
+    ranks = numpy.random.default_rng(0).integers(1, 21, (2000, 25)) / 20
+    combined = numpy.array([fisher_p_value(row, 19) for row in ranks])
+    assert 0.02 < (combined < 0.05).mean() < 0.06
+    assert numpy.mean([-math.log(i / 20 - 1 / 40) for i in range(1, 21)]) == pytest.approx(0.98278, abs=1e-5)
+
+
+def test_comparison_with_shuffles_by_hand():
+    assert compare_with_shuffles(1.0, [2.0, 4.0, 6.0]) == {
+        "n": 3,
+        "mean": 4.0,
+        "sd": pytest.approx(math.sqrt(8 / 3)),
+        "z": pytest.approx(-3 / math.sqrt(8 / 3)),
+        "p": 0.25,
+    }
+    assert math.isnan(compare_with_shuffles(1.0, [2.0, 2.0])["z"])
+
+
+@given(st.integers(0, 10**6), st.sampled_from(["layer", "layer_nonzero"]))
+def test_shuffles_keep_what_they_should(seed, null):
+    weights = random_weights((6, 5, 4), seed, pruned=0.4)
+    before = [weight.clone() for weight in weights]
+    shuffled = shuffle_weights(weights, null, torch.Generator().manual_seed(seed))
+    for weight, same, copy_ in zip(weights, before, shuffled, strict=True):
+        assert torch.equal(weight, same)
+        assert torch.equal(weight.flatten().sort().values, copy_.flatten().sort().values)
+        if null == "layer_nonzero":
+            assert torch.equal(weight == 0, copy_ == 0)
+    again = shuffle_weights(weights, null, torch.Generator().manual_seed(seed))
+    assert all(torch.equal(*pair) for pair in zip(shuffled, again))
+    other = shuffle_weights(weights, null, torch.Generator().manual_seed(seed + 1))
+    assert not all(torch.equal(*pair) for pair in zip(shuffled, other))
+
+
+def test_every_place_is_as_likely():
+    weight = [torch.tensor([[1.0, 2.0, 0.0, 0.0]])]
+    generator = torch.Generator().manual_seed(0)
+    places = torch.stack([shuffle_weights(weight, "layer", generator)[0][0] for _ in range(2000)]).argmax(1)
+    assert stats.chisquare(places.bincount()).pvalue > 0.01
+    swapped = [shuffle_weights(weight, "layer_nonzero", generator)[0][0].tolist() for _ in range(2000)]
+    assert {tuple(row) for row in swapped} == {(1, 2, 0, 0), (2, 1, 0, 0)}
+    assert 900 < swapped.count([2, 1, 0, 0]) < 1100
+
+
+def test_an_unknown_null():
+    with pytest.raises(ValueError, match="layer_nonzero"):
+        shuffle_weights([torch.ones(2, 2)], "everything", torch.Generator())
