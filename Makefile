@@ -2,12 +2,13 @@
 # make test            set up and run the tests
 # make evidence        the experiment over 100 networks: does it survive a control?
 # make clusterability  are the weights made of clusters?  trains and analyses the networks of Filan et al.
+# make specialization  are clusters of neurons specialised?  trains and analyses the networks of Casper et al.
 # make benchmark       how fast all this is, side by side with the obvious ways
 
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: figures test evidence clusterability benchmark clean
+.PHONY: figures test evidence clusterability specialization benchmark clean
 
 figures: .venv/installed
 	$(BIN)/python train.py
@@ -28,6 +29,12 @@ clusterability: .venv/installed
 	$(BIN)/python train.py --recipe filan --dropout 0 --networks 5 --separate-batches --save-dir mlp/filan --figures-dir figures/filan
 	$(BIN)/python are_modules_clusterable.py $(call FILAN) $(call FILAN,_unpruned) --lesions --figures-dir figures/clusterability
 	$(BIN)/python are_modules_clusterable.py $(call FILAN) $(call FILAN,_unpruned) --clusters 4 --figures-dir figures/clusterability_4
+
+CASPER = mlp/casper/mlp_mnist0123456789
+
+specialization: .venv/installed
+	$(BIN)/python train.py --recipe casper --networks 3 --separate-batches --save-dir mlp/casper --figures-dir figures/casper
+	$(BIN)/python are_modules_specialized.py $(CASPER).pt $(CASPER)_unpruned.pt --figures-dir figures/specialization
 
 benchmark: .venv/installed-tests
 	$(BIN)/python benchmark.py

@@ -25,7 +25,7 @@ from mlp.commandline import (
     add_network_options,
     integer,
     run,
-    selected_networks,
+    selected_conditions,
 )
 from mlp.data import load_digits
 from mlp.graph import connected_neurons, inputs_reach_outputs, weight_adjacency, without_isolated
@@ -98,7 +98,8 @@ def parse_args(argv):
 
 def main(argv=None):
     args = parse_args(argv)
-    networks, abouts = networks_and_baseline(args)
+    networks, abouts = selected_conditions(args)
+    networks += untrained(networks, abouts)
     refuse_unclusterable(networks, args.clusters)
     figures = writable_folder(args.figures_dir)
     record = run_record(args, device=args.device, seed=args.seed, checkpoints=abouts)
@@ -134,23 +135,15 @@ def main(argv=None):
     print(verdict(rows))
 
 
-def networks_and_baseline(args):
-    """The networks of all checkpoints and as many untrained ones: [{condition, network, model, digits}], [about]."""
-    networks, abouts = [], []
-    for path in args.checkpoints or [None]:
-        models, digits, about = selected_networks(path, args)
-        condition = str(about.get("condition", path.stem if path else "trained"))
-        if condition in [network["condition"] for network in networks] + [BASELINE]:
-            condition += f" ({path})"
-        networks += [{"condition": condition, "network": k, "model": models[k], "digits": digits} for k in models]
-        abouts.append(about)
+def untrained(networks, abouts):
+    """Networks like those of the first checkpoint as they were before any training."""
     first = networks[0]
     init = "glorot" if abouts[0].get("init") == "glorot" else "default"
-    return networks + [
+    return [
         network | {"condition": BASELINE, "model": initial_model(first["model"].sizes, network["network"], init)}
         for network in networks
         if network["condition"] == first["condition"]
-    ], abouts
+    ]
 
 
 def refuse_unclusterable(networks, clusters):
@@ -345,9 +338,10 @@ def lesioned(trained, args):
             images[digits] = [tensor.to(args.device) for tensor in load_digits(digits, False, args.data_dir)]
         generator = torch.Generator().manual_seed(args.seed + network["network"])
         accuracy = partial(overall_accuracy, network["model"].to(args.device), *images[digits])
-        rows, modules = lesion_rows(network, result["labels"], accuracy, args.draws, generator)
+        labels = hidden_labels(network, result)
+        rows, modules = lesion_rows(network, labels, accuracy, args.draws, generator)
         single += rows
-        pairs += pair_rows(network, result["labels"], rows, modules, accuracy, args.pair_draws, generator)
+        pairs += pair_rows(network, labels >= 0, rows, modules, accuracy, args.pair_draws, generator)
     return single, pairs
 
 
@@ -358,16 +352,17 @@ def overall_accuracy(model, images, labels, modules):
     return ablated_accuracy(model, modules, images, labels, progress).nan_to_num() @ share
 
 
-def alive_neurons(model, labels):
-    """The hidden neurons that have edges: boolean [hidden neurons]."""
-    return torch.as_tensor(labels)[model.sizes[0] : sum(model.sizes[:-1])] >= 0
+def hidden_labels(network, result):
+    """The clusters of the hidden neurons."""
+    sizes = network["model"].sizes
+    return torch.as_tensor(result["labels"])[sizes[0] : sum(sizes[:-1])]
 
 
 def lesion_rows(network, labels, accuracy, draws, generator):
     """A row per sub-module, compared with random living neurons of its layer; and the sub-modules themselves."""
-    sizes, widths = network["model"].sizes, network["model"].hidden_sizes
-    names, modules = sub_modules(labels, sizes)
-    alive = alive_neurons(network["model"], labels)
+    widths = network["model"].hidden_sizes
+    names, modules = sub_modules(labels, widths)
+    alive = labels >= 0
     controls = [matched_modules(layer_counts(m, widths), widths, draws, generator, alive)[0] for m in modules]
     intact = torch.zeros(1, len(alive), dtype=torch.bool)
     parts = [intact, modules, *controls]
@@ -411,13 +406,12 @@ def category(row, width):
     return "large effect, not significant" if large else "other"
 
 
-def pair_rows(network, labels, rows, modules, accuracy, draws, generator):
+def pair_rows(network, alive, rows, modules, accuracy, draws, generator):
     """A row per pair of important sub-modules X, Y of different layers, X in the earlier one: does either matter alone?
 
     X given Y is what is lost when X is silenced and Y is already: compared with random neurons in the place of X.
     """
     widths = network["model"].hidden_sizes
-    alive = alive_neurons(network["model"], labels)
     important = [place for place, row in enumerate(rows) if row["category"] == "important"]
     pairs = [pair for pair in combinations(important, 2) if rows[pair[0]]["layer"] < rows[pair[1]]["layer"]]
     if not pairs:

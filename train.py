@@ -35,6 +35,9 @@ RECIPES = {
     # Filan et al. (2020); the defaults of Keras are spelled out
     "filan": "--digits 0-9 --hidden-layers 256,256,256,256 --init glorot --epochs 20 --batch-size 128 --lr 0.001 "
     "--adam-epsilon 1e-7 --val-fraction 0 --dropout 0.5 --pruning 0.5,0.9 --pruning-epochs 20",
+    # Casper et al. (2021), whose MLPs are those of Filan et al. without dropout
+    "casper": "--digits 0-9 --hidden-layers 256,256,256,256 --init glorot --epochs 20 --batch-size 128 --lr 0.001 "
+    "--adam-epsilon 1e-7 --val-fraction 0 --pruning 0.5,0.9 --pruning-epochs 20",
 }
 
 

@@ -1,7 +1,7 @@
 """Figures of clusters of neurons and of their lesions, in the style of `mlp.plots`."""
 
 import numpy
-from matplotlib.colors import PowerNorm, to_rgb
+from matplotlib.colors import PowerNorm, SymLogNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
@@ -9,8 +9,10 @@ from mlp.graph import strengths, weight_adjacency
 from mlp.plots import CANDIDATE_COLOR, DIGIT_COLORS, GREY, styled
 
 MOST_BLOCKS = 300  # rows of the picture of |w|: about as many as its pixels
+MOST_PICTURES = 6  # pairs of images of each layer
 LESION_MARKS = {
     "important": ("D", "#bd1f01", "important sub-module"),
+    "worse": ("D", "#bd1f01", "worse than every draw"),
     "other": ("o", "#3f90da", "other sub-module"),
     "small": ("v", "#94a4a2", "small: at most 5 % of the layer"),
     "complete": ("s", "#ffa90e", "the whole layer"),
@@ -289,4 +291,72 @@ def plot_dependencies(rows, pairs, title):
     )
     if styles:
         figure.legend(loc="outside lower center")
+    return figure
+
+
+@styled
+def plot_digit_changes(rows, digits, title):
+    """Which digits each sub-module serves: the change of accuracy per digit when it is silenced, a panel per layer.
+
+    rows: `layer`, `cluster`, `neurons`, `change`, `change_<digit>` (fractions), `category`.
+    """
+    layers = sorted({row["layer"] for row in rows})
+    groups = [sorted((row for row in rows if row["layer"] == layer), key=lambda row: row["change"]) for layer in layers]
+    tallest = max(map(len, groups))
+    figure = Figure(figsize=(10, 1.4 + 0.24 * tallest), layout="constrained")
+    panels = figure.subplots(1, len(layers), squeeze=False)[0]
+    largest = max(1, 100 * max(abs(row[f"change_{digit}"]) for row in rows for digit in digits))
+    for axes, layer, group in zip(panels, layers, groups):
+        table = 100 * numpy.array([[row[f"change_{digit}"] for digit in digits] for row in group])
+        image = axes.imshow(
+            table, cmap="RdBu", norm=SymLogNorm(linthresh=1, vmin=-largest, vmax=largest), aspect="auto"
+        )
+        for place, column in zip(*numpy.nonzero(table <= -1)):
+            dark = table[place, column] < -0.3 * largest
+            axes.text(
+                column,
+                place,
+                f"{-table[place, column]:.0f}",
+                ha="center",
+                va="center",
+                fontsize=6,
+                color="white" if dark else "black",
+            )
+        names = [f"{row['cluster']}{'*' if row['category'] == 'worse' else ''} ({row['neurons']})" for row in group]
+        axes.set_yticks(range(len(group)), names, fontsize=7)
+        axes.set_xticks(range(len(digits)), digits, fontsize=8)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set(title=f"layer {layer}", xlabel="digit", ylim=(tallest - 0.5, -0.5))
+    panels[0].set_ylabel("cluster (neurons in the layer)")
+    ticks = [sign * step for sign in (-1, 1) for step in (0, 1, 3, 10, 30, 100) if step <= largest]
+    label = "change of accuracy (percentage points)"
+    figure.colorbar(image, ax=panels, label=label, ticks=ticks, format="%g", fraction=0.03, pad=0.01)
+    figure.suptitle(f"{title}; numbers: points lost; *: none of the random draws costs more", fontsize=10)
+    return figure
+
+
+@styled
+def plot_optimal_images(pictures, title):
+    """The images that drive sub-modules hardest, each beside that of as many random neurons of the layer.
+
+    pictures: {"layer", "cluster", "neurons", "images": [[side, side]] * 2, "scores": [2], "entropies": [2]}, the
+    sub-module first.
+    """
+    layers = sorted({picture["layer"] for picture in pictures})
+    groups = [[picture for picture in pictures if picture["layer"] == layer][:MOST_PICTURES] for layer in layers]
+    figure = Figure(figsize=(10, 0.5 + 1.35 * len(layers)), layout="constrained")
+    panels = figure.subplots(len(layers), 2 * MOST_PICTURES, squeeze=False)
+    for axes in panels.flat:
+        axes.axis("off")
+    for line, layer, group in zip(panels, layers, groups):
+        for place, picture in enumerate(group):
+            for side, kind in enumerate(("cluster {cluster}", "random")):
+                axes = line[2 * place + side]
+                axes.imshow(picture["images"][side], cmap="gray", vmin=0, vmax=1)
+                axes.set_title(kind.format(**picture), fontsize=7, pad=2)
+                score, entropy = picture["scores"][side], picture["entropies"][side]
+                axes.text(14, 29, f"{score:.0f}\n{entropy:.1e}", ha="center", va="top", fontsize=6)
+        line[0].text(-8, 14, f"layer {layer}", rotation=90, ha="center", va="center", fontsize=9)
+    figure.suptitle(f"{title}; below each image its score, and the entropy of the output (nats)", fontsize=10)
     return figure

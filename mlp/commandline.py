@@ -243,5 +243,22 @@ def selected_networks(path, args):
     return {args.network: models[args.network]}, chosen, about
 
 
+def selected_conditions(args):
+    """The networks of all checkpoints that the command line names, by training condition, and what is known about them.
+
+    Returns [{"condition", "network" (its number), "model", "digits"}] and a list of the checkpoints' `about`.
+    Raises InputError as `selected_networks`.
+    """
+    networks, abouts = [], []
+    for path in args.checkpoints or [None]:
+        models, digits, about = selected_networks(path, args)
+        condition = str(about.get("condition", path.stem if path else "trained"))
+        if condition in [network["condition"] for network in networks]:
+            condition += f" ({path})"
+        networks += [{"condition": condition, "network": k, "model": models[k], "digits": digits} for k in models]
+        abouts.append(about)
+    return networks, abouts
+
+
 def _spelled(digits):
     return ",".join(map(str, digits))

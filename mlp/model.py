@@ -44,10 +44,14 @@ class MLP(nn.Module):
 
     def forward(self, images):
         """Logits [n, outputs] of images [n, inputs]."""
-        activations = images
-        for layer in self.layers[:-1]:
-            activations = torch.relu(layer(activations))
-        return self.layers[-1](activations)
+        return self.preactivations(images)[-1]
+
+    def preactivations(self, images):
+        """What each layer computes before its ReLU, logits last: one [n, neurons] per layer of weights."""
+        values = [self.layers[0](images)]
+        for layer in self.layers[1:]:
+            values.append(layer(torch.relu(values[-1])))
+        return values
 
 
 def initial_model(sizes, seed, init="default"):

@@ -207,14 +207,14 @@ def cuts_and_volumes(adjacency, labels):
     return numpy.bincount(source, edges.data * (source != target), len(names)), volumes
 
 
-def sub_modules(labels, sizes):
+def sub_modules(labels, hidden_sizes):
     """The parts of clusters that lie in one hidden layer: cluster and layer intersected (Filan et al. 2020).
 
-    labels: [neurons], cluster of every neuron, -1 for none.  sizes: neurons per layer, inputs and outputs included.
+    labels: [hidden neurons], cluster of each, -1 for none.
     Returns ([(layer, cluster)], boolean [modules, hidden neurons]), in ascending order.
     """
-    hidden = torch.as_tensor(labels)[sizes[0] : sum(sizes[:-1])]
-    layer_of = torch.arange(1, len(sizes) - 1).repeat_interleave(torch.tensor(sizes[1:-1]))
-    names = sorted({(layer, label) for layer, label in zip(layer_of.tolist(), hidden.tolist()) if label >= 0})
-    modules = [(layer_of == layer) & (hidden == label) for layer, label in names]
-    return names, torch.stack(modules) if modules else torch.zeros(0, len(hidden), dtype=torch.bool)
+    labels = torch.as_tensor(labels)
+    layer_of = torch.arange(1, len(hidden_sizes) + 1).repeat_interleave(torch.tensor(hidden_sizes))
+    names = sorted({(layer, label) for layer, label in zip(layer_of.tolist(), labels.tolist()) if label >= 0})
+    modules = [(layer_of == layer) & (labels == label) for layer, label in names]
+    return names, torch.stack(modules) if modules else torch.zeros(0, len(labels), dtype=torch.bool)

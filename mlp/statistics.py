@@ -93,13 +93,17 @@ def rank_p_value(observed, null, tail, strict=True):
 
 
 def fisher_p_value(p_values, draws):
-    """Fisher's combination of `rank_p_value`s: chi^2 with 2 S degrees of freedom at -2 sum ln(p - 1 / (2 (n + 1))).
+    """Fisher's combination of `rank_p_value`s: chi^2 with 2 S degrees of freedom at -2 sum ln p', p' as `centred`.
 
-    A rank p-value from n draws takes n + 1 values; shifted by half a step, its mean under the null is 1/2.
     p_values: [S].  draws: n of each, [S] or one for all.  Returns a number; 1 if there are no p-values.
     """
-    shifted = numpy.asarray(p_values, dtype=float) - 0.5 / (numpy.asarray(draws) + 1)
+    shifted = centred(p_values, draws)
     return float(stats.combine_pvalues(shifted, method="fisher").pvalue) if len(shifted) else 1.0
+
+
+def centred(p_values, draws):
+    """p' = p - 1 / (2 (n + 1)): a rank p-value from n draws takes n + 1 values, and so their mean is 1/2."""
+    return numpy.asarray(p_values, dtype=float) - 0.5 / (numpy.asarray(draws) + 1)
 
 
 def compare_with_shuffles(n_cut, shuffled):
@@ -132,3 +136,58 @@ def shuffle_weights(weights, null, generator):
         entries[places] = entries[places[order]]
         shuffled.append(entries.view(weight.shape))
     return shuffled
+
+
+def class_range(changes):
+    """How unequally a lesion hits the classes: G = (max_c change_c - min_c change_c) / |mean_c change_c|.
+
+    The same as max(change / mean) - min(change / mean) (Casper et al. 2021).  Infinite where the mean change is 0, and
+    NaN where nothing changes.  changes: [..., classes].  Returns a float64 array [...].
+    """
+    changes = numpy.asarray(changes, dtype=float)
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        return (changes.max(-1) - changes.min(-1)) / abs(changes.mean(-1))
+
+
+def accuracy_effect(true_change, null_changes):
+    """How much more a lesion costs than random ones: e = 2 t / (t + mean of the null), from 0 to 2; 1: as much.
+
+    0 unless both the true change of accuracy and the mean of the null are losses (Casper et al. 2021).
+    """
+    mean = float(numpy.mean(null_changes))
+    return 2 * float(true_change) / (float(true_change) + mean) if true_change < 0 and mean < 0 else 0.0
+
+
+def range_effect(true, nulls):
+    """How much more unequal a lesion is than random ones: e = 2 G / (G + mean of the null G), from 0 to 2; 1: as much.
+
+    true, nulls: `class_range`s.  NaN among the nulls are left out; an effect that is not defined, or whose null mean is
+    infinite, is 0 (Casper et al. 2021).
+    """
+    nulls = numpy.asarray(nulls, dtype=float)
+    nulls = nulls[~numpy.isnan(nulls)]
+    if len(nulls) == 0:
+        return 0.0
+    with numpy.errstate(invalid="ignore"):
+        effect = 2 * numpy.float64(true) / (numpy.float64(true) + nulls.mean())
+    return float(effect) if numpy.isfinite(effect) else 0.0
+
+
+def ratio_effect(true, nulls):
+    """A true value against each random one: e = mean_i 2 t / (t + r_i), from 0 to 2; 1: as large (Casper et al. 2021).
+
+    Returns NaN, which is left out of averages, if the true value is exactly 0.
+    """
+    if true == 0:
+        return numpy.nan
+    return float(numpy.mean(2 * true / (true + numpy.asarray(nulls, dtype=float))))
+
+
+def combine_networks(p_values):
+    """One p-value from those of N independent networks: how small their mean is among means of N uniform numbers.
+
+        P = (1 / N!) sum_{j = 0}^{floor(s)} (-1)^j C(N, j) (s - j)^N,   s = sum p
+
+    That is the Irwin-Hall distribution at s, or Bates's at the mean (Casper et al. 2021).
+    """
+    return float(stats.irwinhall(len(p_values)).cdf(sum(p_values)))

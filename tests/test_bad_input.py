@@ -9,13 +9,14 @@ from torchvision.datasets import MNIST
 
 import are_modules_clusterable
 import are_modules_indegree_nobetween
+import are_modules_specialized
 import benchmark
 import network_analysis
 import train
 from mlp.commandline import run
 from mlp.model import initial_model, save_checkpoint
 
-ANALYSES = [network_analysis, are_modules_indegree_nobetween, are_modules_clusterable]
+ANALYSES = [network_analysis, are_modules_indegree_nobetween, are_modules_clusterable, are_modules_specialized]
 
 
 def contents(folder):
@@ -157,7 +158,18 @@ def test_networks_that_cannot_be_clustered(refusal, tmp_path):
     assert "no edges left" in refusal(are_modules_clusterable, tmp_path / "network.pt", *places)
 
 
-@pytest.mark.parametrize("script", [train, are_modules_indegree_nobetween, are_modules_clusterable])
+@pytest.mark.parametrize("option, value", [("--clusters", "1"), ("--draws", "1"), ("--seed", "x")])
+def test_counts_of_parts(refusal, option, value):
+    assert f"'{value}'" in refusal(are_modules_specialized, option, value)
+
+
+def test_more_clusters_than_neurons(refusal, tmp_path):
+    save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3, 3), 0), digits=(3, 5, 7))
+    message = refusal(are_modules_specialized, tmp_path / "network.pt", "--clusters", "8", "--figures-dir", tmp_path)
+    assert "--clusters 8: the networks of network have 7 hidden neurons; choose from 2 to 7" in message
+
+
+@pytest.mark.parametrize("script", [train, *ANALYSES[1:]])
 def test_cuda_that_is_not_there(refusal, script, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "choose auto or cpu" in refusal(script, "--device", "cuda")
@@ -222,7 +234,7 @@ class TestCheckpoints:
         assert "NaN" in refusal(script, tmp_path / "network.pt")
 
     def test_unwritable_figures(self, refusal, script, tmp_path):
-        save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3), 0), digits=(3, 5, 7))
+        save_checkpoint(tmp_path / "network.pt", initial_model((784, 20, 3), 0), digits=(3, 5, 7))
         (tmp_path / "file").touch()
         message = refusal(script, tmp_path / "network.pt", "--figures-dir", tmp_path / "file" / "figures")
         assert "choose another" in message

@@ -21,6 +21,7 @@ from mlp.model import initial_model, load_checkpoint, load_networks
 
 ABLATION = "are_modules_indegree_nobetween.py"
 CLUSTERING = "are_modules_clusterable.py"
+SPECIALIZATION = "are_modules_specialized.py"
 
 
 def table(path):
@@ -379,6 +380,7 @@ def test_every_script_explains_itself(workshop, shell):
         ("network_analysis.py", "CHECKPOINT"),
         (ABLATION, "--top-inputs"),
         (CLUSTERING, "--shuffles"),
+        (SPECIALIZATION, "--draws"),
         ("benchmark.py", "--repeats"),
     ):
         done = shell(script, "--help", cwd=workshop)
@@ -544,3 +546,90 @@ def test_pruning_many_networks_with_penalties(workshop, shell, tmp_path):
     assert len(before) == 2
     history = table(tmp_path / "training_history.csv")
     assert [int(row["epoch"]) for row in history] == [1, 1, 2, 2, 3, 3]
+
+
+# Casper et al. (2021)
+
+
+@pytest.fixture(scope="module")
+def specialization(workshop, filan, shell):
+    """What the analysis of the quickly trained network of Filan et al. writes."""
+    place, _ = filan
+    done = shell(SPECIALIZATION, place / "mlp_mnist0123456789.pt", "--figures-dir", place, cwd=workshop)
+    assert done.returncode == 0, done.stderr
+    return place, done
+
+
+def test_parts_of_clusters_are_measured_against_random_neurons(specialization):
+    place, done = specialization
+    rows = table(place / "specialization.csv")
+    tested = [row for row in rows if row["status"] == "tested"]
+    assert {row["partitioning"] for row in rows} == {
+        f"{source}, {reach}" for source in ("weights", "activations") for reach in ("global", "local")
+    }
+    for row in tested:
+        changes = [float(row[f"change_{digit}"]) for digit in range(10)]
+        assert float(row["change"]) == pytest.approx(sum(changes) / 10)
+        mean = abs(sum(changes) / 10)
+        if mean > 1e-12:
+            assert float(row["range"]) == pytest.approx((max(changes) - min(changes)) / mean)
+        for measure in ("accuracy", "range", "score", "entropy")[: 2 if row["neurons"] == "2" else 4]:
+            p, conservative = float(row[f"{measure}_p"]), float(row[f"{measure}_p_conservative"])
+            assert 1 / 20 <= p <= conservative <= 1
+            assert p * 20 == pytest.approx(round(p * 20))
+    for row in rows:
+        large = int(row["neurons"]) > 0.99 * int(row["living_in_layer"])
+        small = int(row["neurons"]) < 2
+        assert row["status"] == ("too small" if small else "the whole layer" if large else "tested")
+        assert row["change"] or row["status"] != "tested"
+    assert figures_are_there(place, "specialization_lesions", "specialization_digits", "specialization_images")
+    assert "Verdict: partitionings unlike random neurons" in done.stdout.splitlines()[-1]
+
+
+def test_random_partitions_have_the_same_sizes_and_no_effect(specialization):
+    place, _ = specialization
+    rows = table(place / "specialization.csv")
+    sizes = {}
+    for row in rows:
+        sizes.setdefault((row["kind"], row["partitioning"], row["layer"]), []).append(int(row["neurons"]))
+    for (kind, *rest), its_sizes in sizes.items():
+        assert sorted(its_sizes) == sorted(sizes["random", *rest]), (kind, rest)
+    for line in table(place / "specialization_networks.csv"):
+        if line["kind"] == "random":
+            assert all(float(line[f"{measure}_p"]) > 0.001 for measure in ("accuracy", "range", "score", "entropy"))
+            assert 0.95 < float(line["score_effect"]) < 1.05
+            assert 0.5 < float(line["accuracy_log_p"]) < 1.6
+
+
+def test_clusters_of_a_pruned_network_are_important_and_coherent(specialization):
+    place, _ = specialization
+    lines = {
+        row["partitioning"]: row for row in table(place / "specialization_networks.csv") if row["kind"] == "clusters"
+    }
+    assert float(lines["weights, global"]["accuracy_p"]) < 1e-4
+    assert float(lines["weights, local"]["accuracy_log_p"]) > 1.5
+    for line in lines.values():
+        assert float(line["score_p"]) < 0.02
+        assert 1.01 < float(line["score_effect"]) < 1.15
+    gains = [float(row["least_gain"]) for row in table(place / "specialization.csv") if row["least_gain"]]
+    assert min(gains) > 1.5, "an image that was not optimised"
+    pooled = record(place / "specialization_networks.json")["pooled"]
+    assert [line["networks"] for line in pooled] == [1] * 8
+    for line in pooled:
+        assert line["accuracy_combined_p"] == pytest.approx(line["accuracy_p"][0], abs=1e-12)
+        assert line["accuracy_adjusted_p"] >= line["accuracy_combined_p"]
+
+
+def test_what_is_too_small_to_test_is_listed(workshop, readme_network, shell, tmp_path):
+    done = shell(SPECIALIZATION, "--figures-dir", tmp_path, cwd=workshop)
+    assert done.returncode == 0, done.stderr
+    rows = table(tmp_path / "specialization.csv")
+    small = [row for row in rows if row["status"] == "too small"]
+    assert small
+    assert f"note: {len(small)} of {len(rows)} parts of clusters are too small and not tested" in done.stdout
+    assert all(row["neurons"] == "1" and row["change"] == "" for row in small)
+    for partitioning in {row["partitioning"] for row in rows}:
+        members = [
+            int(row["neurons"]) for row in rows if (row["partitioning"], row["kind"]) == (partitioning, "clusters")
+        ]
+        assert sum(members) == 24

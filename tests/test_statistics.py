@@ -16,11 +16,17 @@ from mlp.model import MLP, initial_model
 from mlp.modules import matched_modules, module_of
 from mlp.statistics import (
     ablation_effects,
+    accuracy_effect,
     across_networks,
+    centred,
+    class_range,
+    combine_networks,
     compare_with_null,
     compare_with_shuffles,
     fisher_p_value,
+    range_effect,
     rank_p_value,
+    ratio_effect,
     shuffle_weights,
     wilson_interval,
 )
@@ -251,3 +257,77 @@ def test_every_place_is_as_likely():
 def test_an_unknown_null():
     with pytest.raises(ValueError, match="layer_nonzero"):
         shuffle_weights([torch.ones(2, 2)], "everything", torch.Generator())
+
+
+def test_class_range_by_hand():
+    assert class_range([-0.1, -0.3, -0.2]) == pytest.approx(0.2 / 0.2)
+    assert class_range([0.1, 0.3, 0.2]) == pytest.approx(1)
+    assert class_range([[-0.4, 0.0], [-0.1, -0.1]]) == pytest.approx([2, 0])
+    assert class_range([-0.1, 0.1]) == math.inf
+    assert math.isnan(class_range([0.0, 0.0]))
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=10))
+def test_class_range_is_the_range_of_changes_in_units_of_their_mean(changes):
+    changes = numpy.array(changes)
+    if abs(changes.mean()) > 1e-6:
+        relative = changes / changes.mean()
+        assert class_range(changes) == pytest.approx(relative.max() - relative.min(), rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "true, null, effect",
+    [
+        (-0.3, [-0.1, -0.1], 1.5),
+        (-0.1, [-0.1], 1),
+        (-0.1, [-0.3], 0.5),
+        (0.1, [-0.1], 0),
+        (-0.1, [0.1], 0),
+        (0, [0], 0),
+    ],
+)
+def test_accuracy_effect_by_hand(true, null, effect):
+    assert accuracy_effect(true, null) == pytest.approx(effect)
+
+
+@pytest.mark.parametrize(
+    "true, nulls, effect",
+    [
+        (3, [1, 1], 1.5),
+        (1, [1, math.nan, 1], 1),
+        (math.nan, [1], 0),
+        (1, [math.nan], 0),
+        (1, [1, math.inf], 0),
+        (math.inf, [1], 0),
+        (math.inf, [math.inf], 0),
+        (0, [0], 0),
+    ],
+)
+def test_range_effect_by_hand(true, nulls, effect):
+    assert range_effect(true, nulls) == pytest.approx(effect)
+
+
+def test_ratio_effect_by_hand():
+    assert ratio_effect(3, [1, 3]) == pytest.approx((1.5 + 1) / 2)
+    assert ratio_effect(1e-30, [1e-10, 1e-30]) == pytest.approx(0.5)
+    assert math.isnan(ratio_effect(0, [1]))
+
+
+@pytest.mark.parametrize("p_values", [[0.2], [0.1, 0.3], [0.5] * 5, [0.9, 0.8, 0.95], [1.0, 1.0]])
+def test_networks_combine_by_the_formula_of_irwin_and_hall(p_values):
+    n, s = len(p_values), sum(p_values)
+    terms = ((-1) ** j * math.comb(n, j) * (s - j) ** n for j in range(math.floor(s) + 1))
+    assert combine_networks(p_values) == pytest.approx(sum(terms) / math.factorial(n), abs=1e-9)
+
+
+def test_combined_networks_are_calibrated():
+    draws = numpy.random.default_rng(0).uniform(size=(400, 3))
+    assert stats.kstest([combine_networks(row) for row in draws], "uniform").pvalue > 0.05
+
+
+def test_centred_p_values_average_one_half():
+    grid = numpy.arange(1, 21) / 20
+    assert centred(grid, 19).mean() == pytest.approx(0.5)
+    assert centred(grid, 19)[[0, -1]] == pytest.approx([0.025, 0.975])
+    assert -numpy.log(centred(grid, 19)).mean() == pytest.approx(0.98278, abs=1e-5)
+    assert centred([0.1, 0.5], [9, 1]) == pytest.approx([0.05, 0.25])

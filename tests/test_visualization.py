@@ -1,0 +1,74 @@
+import math
+
+import pytest
+import torch
+
+import mlp.visualization
+from mlp.model import initial_model
+from mlp.visualization import optimal_images, output_entropies
+
+SIZES = (784, 30, 20, 3)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return initial_model(SIZES, seed=0)
+
+
+def members(layer, sets, seed=0):
+    return torch.rand(sets, SIZES[layer], generator=torch.Generator().manual_seed(seed)) < 0.3
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+def test_images_drive_their_neurons(model, layer):
+    chosen = members(layer, 8)
+    images, first, scores = optimal_images(model, layer, chosen, torch.Generator().manual_seed(0))
+    assert images.shape == (8, 28, 28)
+    assert 0 <= images.min() < images.max() <= 1
+    assert (scores / first).min() > 1.5
+    activations = model.preactivations(images.flatten(1))[layer - 1]
+    assert (activations.abs() * chosen).sum(1).tolist() == pytest.approx(scores.tolist(), rel=1e-5)
+
+
+def test_a_batch_changes_nothing(model):
+    chosen = members(2, 3)
+    together, _, scores = optimal_images(model, 2, chosen, torch.Generator().manual_seed(0))
+    first = 0.01 * torch.randn(2, 3, 28, 15, generator=torch.Generator().manual_seed(0))
+    for place in range(3):
+        own = first[:, place : place + 1]
+
+        def given(*_, own=own, **__):
+            return own / 0.01
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch, "randn", given)
+            alone, _, score = optimal_images(model, 2, chosen[place : place + 1], None)
+        torch.testing.assert_close(alone[0], together[place], rtol=1e-3, atol=1e-3)
+        assert score.item() == pytest.approx(scores[place].item(), rel=1e-3)
+
+
+def test_the_network_is_left_as_it_was(model):
+    before = [parameter.clone() for parameter in model.parameters()]
+    optimal_images(model, 1, members(1, 2), torch.Generator().manual_seed(0))
+    assert all(torch.equal(*pair) for pair in zip(before, model.parameters()))
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_the_first_image_is_almost_grey(model, monkeypatch):
+    monkeypatch.setattr(mlp.visualization, "STEPS", 0)
+    images, first, scores = optimal_images(model, 1, members(1, 4), torch.Generator().manual_seed(0))
+    assert torch.equal(first, scores)
+    assert (images - 0.5).abs().max() < 0.2
+
+
+def test_entropies_reach_where_single_precision_does_not(model):
+    images = torch.rand(5, 28, 28, generator=torch.Generator().manual_seed(0))
+    probabilities = model(images.flatten(1)).double().softmax(1)
+    expected = -(probabilities * probabilities.log()).sum(1)
+    assert output_entropies(model, images).tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+    certain = initial_model(SIZES, seed=0)
+    with torch.no_grad():
+        certain.biases[-1].copy_(torch.tensor([100.0, 0, 0]))
+    entropy = output_entropies(certain, images)
+    assert (0 < entropy).all()
+    assert (entropy < 1e-38 * math.e**80).all()
