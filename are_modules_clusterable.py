@@ -31,7 +31,7 @@ from mlp.data import load_digits
 from mlp.graph import connected_neurons, inputs_reach_outputs, weight_adjacency, without_isolated
 from mlp.model import initial_model
 from mlp.modules import cuts_and_volumes, layer_counts, matched_modules, n_cut, spectral_clusters, sub_modules
-from mlp.results import percent, points, print_table, run_record, save_figure, save_results, writable_folder
+from mlp.results import grouped, percent, points, print_table, run_record, save_figure, save_results, writable_folder
 from mlp.statistics import compare_with_shuffles, fisher_p_value, rank_p_value, shuffle_weights
 
 NULLS = {"layer": "all weights of a layer shuffled", "layer_nonzero": "nonzero weights shuffled in their places"}
@@ -270,17 +270,10 @@ def printed_cluster(row):
     }
 
 
-def by_condition(rows):
-    groups = {}
-    for row in rows:
-        groups.setdefault(row["condition"], []).append(row)
-    return groups
-
-
 def printed_conditions(rows):
     """The printed table: of one network the numbers, of several mean ± sd, and how many have p <= 0.05."""
     lines = []
-    for condition, group in by_condition(rows).items():
+    for group in grouped(rows, "condition"):
 
         def summary(key, form):
             values = [row[key] for row in group]
@@ -291,7 +284,7 @@ def printed_conditions(rows):
             few = sum(row[f"{null}_p"] <= 0.05 for row in group)
             lines.append(
                 {
-                    "condition": condition,
+                    "condition": group[0]["condition"],
                     "networks": str(len(group)),
                     "n-cut": summary("n_cut", ".3f"),
                     "shuffled": null,
@@ -315,9 +308,9 @@ def notes(network, result):
 
 def verdict(rows):
     found = []
-    for condition, group in by_condition(rows).items():
+    for group in grouped(rows, "condition"):
         counts = [f"{sum(row[f'{null}_p'] <= 0.05 for row in group)} ({null})" for null in NULLS]
-        found.append(f"{condition}, of {len(group)}: {' and '.join(counts)}")
+        found.append(f"{group[0]['condition']}, of {len(group)}: {' and '.join(counts)}")
     return (
         "Verdict: networks more clusterable than their shuffled copies at p <= 0.05 "
         f"(chance: 1 in 20; smallest p here: {1 / (1 + rows[0]['layer_n']):.2g}): {'; '.join(found)}. "
@@ -447,7 +440,7 @@ def pair_rows(network, alive, rows, modules, accuracy, draws, generator):
 
 def report_lesions(rows, pairs, figures, record):
     """Save, draw and print what the lesions say."""
-    networks = by_network(rows)
+    networks = grouped(rows, "condition", "network")
     summaries = [lesion_summary(group, pairs) for group in networks]
     save_results(figures / "lesions", rows, record | {"networks": summaries})
     which = f"{rows[0]['condition']}, network {rows[0]['network']}"
@@ -462,13 +455,6 @@ def report_lesions(rows, pairs, figures, record):
     print()
     print_table([printed_summary(summary) for summary in summaries])
     print(f"saved {figures}/{'{lesions,dependencies}' if pairs else 'lesions'}.{{csv,json,png,pdf}}")
-
-
-def by_network(rows):
-    groups = {}
-    for row in rows:
-        groups.setdefault((row["condition"], row["network"]), []).append(row)
-    return list(groups.values())
 
 
 def lesion_summary(rows, pairs):

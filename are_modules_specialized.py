@@ -28,7 +28,7 @@ from mlp.commandline import (
 from mlp.data import load_digits
 from mlp.modules import layer_counts, matched_modules, sub_modules
 from mlp.partitions import PARTITIONINGS, partitions, random_partition
-from mlp.results import print_table, run_record, save_figure, save_results, writable_folder
+from mlp.results import grouped, print_table, run_record, save_figure, save_results, writable_folder
 from mlp.statistics import (
     accuracy_effect,
     centred,
@@ -222,14 +222,6 @@ def compared(measure, values):
         f"{measure}_p": rank_p_value(values[0], values[1:], MEASURES[measure]),
         f"{measure}_p_conservative": rank_p_value(values[0], values[1:], MEASURES[measure], strict=False),
     }
-
-
-def grouped(rows, *keys):
-    """The rows in groups of equal values under the keys, in the order in which they first appear."""
-    groups = {}
-    for row in rows:
-        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
-    return list(groups.values())
 
 
 def summary(rows):

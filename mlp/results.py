@@ -84,6 +84,14 @@ def save_figure(figure, stem):
             figure.savefig(temporary, metadata=metadata)
 
 
+def grouped(rows, *keys):
+    """The rows in groups of equal values under the keys, in the order in which they first appear."""
+    groups = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return list(groups.values())
+
+
 def print_table(rows):
     """Print rows (dicts of strings with the same keys) under their keys, numbers to the right."""
     columns = [[key, *(row[key] for row in rows)] for key in rows[0]]
