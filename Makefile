@@ -36,7 +36,7 @@ specialization: .venv/installed
 	$(BIN)/python train.py --recipe casper --networks 3 --separate-batches --save-dir mlp/casper --figures-dir figures/casper
 	$(BIN)/python are_modules_specialized.py $(CASPER).pt $(CASPER)_unpruned.pt --figures-dir figures/specialization
 
-benchmark: .venv/installed-tests
+benchmark: .venv/installed
 	$(BIN)/python benchmark.py
 
 .venv/installed: requirements.txt

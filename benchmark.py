@@ -12,6 +12,7 @@ import time
 from itertools import pairwise
 from statistics import median
 
+import igraph
 import networkx
 import torch
 from joblib import Parallel, cpu_count, delayed
@@ -23,7 +24,6 @@ from torchvision.transforms import ToTensor
 from tqdm import tqdm
 
 from are_modules_clusterable import shuffled
-from mlp import InputError
 from mlp.ablation import ablated_accuracy
 from mlp.commandline import Parser, add_data_option, add_figures_option, integer, run
 from mlp.data import load_digits
@@ -33,11 +33,6 @@ from mlp.modules import KMEANS_STARTS, matched_modules, n_cut, spectral_clusters
 from mlp.plots import plot_engine_times
 from mlp.results import print_table, run_record, save_figure, save_results, writable_folder
 from mlp.training import largest_weights, split_validation, train
-
-try:
-    import igraph
-except ModuleNotFoundError:
-    igraph = None  # main says how to get it
 
 DIGITS = (3, 5, 7)
 README_NETWORK = (PIXELS, 8, 8, 8, 3)
@@ -70,8 +65,6 @@ def parse_args(argv):
 
 def main(argv=None):
     args = parse_args(argv)
-    if igraph is None:
-        raise InputError("igraph is missing; install it with: pip install -r tests/requirements.txt")
     figures = writable_folder(args.figures_dir)
     images, labels = load_digits(DIGITS, train=True, data_dir=args.data_dir)
     test_images, test_labels = load_digits(DIGITS, train=False, data_dir=args.data_dir)

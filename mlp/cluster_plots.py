@@ -329,7 +329,7 @@ def plot_digit_changes(rows, digits, title):
         axes.spines[:].set_visible(False)
         axes.set(title=f"layer {layer}", xlabel="digit", ylim=(tallest - 0.5, -0.5))
     panels[0].set_ylabel("cluster (neurons in the layer)")
-    ticks = [sign * step for sign in (-1, 1) for step in (0, 1, 3, 10, 30, 100) if step <= largest]
+    ticks = sorted({sign * step for sign in (-1, 1) for step in (0, 1, 3, 10, 30, 100) if step <= largest})
     label = "change of accuracy (percentage points)"
     figure.colorbar(image, ax=panels, label=label, ticks=ticks, format="%g", fraction=0.03, pad=0.01)
     figure.suptitle(f"{title}; numbers: points lost; *: none of the random draws costs more", fontsize=10)

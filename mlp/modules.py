@@ -1,9 +1,11 @@
 """Modules: sets of hidden neurons, each a boolean vector over all hidden neurons, layer after layer."""
 
+import random
 import warnings
 from itertools import combinations
 from math import comb, prod
 
+import igraph
 import numpy
 import scipy.linalg
 import scipy.sparse
@@ -218,3 +220,40 @@ def sub_modules(labels, hidden_sizes):
     names = sorted({(layer, label) for layer, label in zip(layer_of.tolist(), labels.tolist()) if label >= 0})
     modules = [(layer_of == layer) & (labels == label) for layer, label in names]
     return names, torch.stack(modules) if modules else torch.zeros(0, len(labels), dtype=torch.bool)
+
+
+def maximise_modularity(adjacency, restarts, seed):
+    """The partition of a weighted undirected graph with the highest modularity Q that Leiden's algorithm finds.
+
+    Q = sum_ij (A_ij / S - k_i k_j / S^2) [i and j together], for row sums k and S their sum (Newman 2006); the number
+    of clusters is free.  The best of many restarts (Traag et al. 2019), since a single run is not reliable.
+
+    adjacency: symmetric, non-negative [n, n], as a tensor or array; the diagonal is left out.
+    Returns integer labels [n], by falling size, and Q.  Nodes without edges are -1; without any edge Q is NaN.
+    """
+    adjacency = numpy.asarray(adjacency).astype(float)
+    numpy.fill_diagonal(adjacency, 0)
+    total = adjacency.sum()
+    labels = numpy.full(len(adjacency), -1)
+    if not total > 1e-15 * adjacency.size:
+        return labels, numpy.nan
+    alive = adjacency.sum(1) / total >= 1e-15
+    inside = adjacency[alive][:, alive] / total
+    graph = igraph.Graph.Weighted_Adjacency(inside, mode="undirected", loops=False)
+    igraph.set_random_number_generator(random.Random(seed))
+    options = {"objective_function": "modularity", "weights": "weight", "n_iterations": -1}
+    found = [numpy.array(graph.community_leiden(**options).membership) for _ in range(restarts)]
+    scores = [modularity(inside, partition) for partition in found]
+    best = found[int(numpy.argmax(scores))]
+    by_size = numpy.argsort(-numpy.bincount(best), kind="stable")
+    labels[alive] = numpy.argsort(by_size)[best]
+    return labels, float(max(scores))
+
+
+def modularity(adjacency, labels):
+    """Q of a partition, as `maximise_modularity` defines it.  adjacency: [n, n].  labels: [n], any integers."""
+    adjacency = numpy.asarray(adjacency, dtype=float)
+    inside = numpy.equal.outer(labels, labels)
+    degrees = adjacency.sum(1)
+    total = adjacency.sum()
+    return float((adjacency * inside).sum() / total - (numpy.outer(degrees, degrees) * inside).sum() / total**2)

@@ -15,7 +15,7 @@ import torch
 
 from mlp import InputError
 
-PACKAGES = ("torch", "torchvision", "networkx", "numpy", "scipy", "scikit-learn", "matplotlib")
+PACKAGES = ("torch", "torchvision", "networkx", "numpy", "scipy", "scikit-learn", "igraph", "matplotlib")
 
 
 def run_record(args, device="cpu", **about):

@@ -191,3 +191,24 @@ def combine_networks(p_values):
     That is the Irwin-Hall distribution at s, or Bates's at the mean (Casper et al. 2021).
     """
     return float(stats.irwinhall(len(p_values)).cdf(sum(p_values)))
+
+
+def effective_clusters(labels):
+    """How many clusters of equal size would be as diverse: exp(-sum_c f_c ln f_c), f_c the share of nodes in cluster c.
+
+    labels: [n]; nodes labelled -1 are in no cluster, but count among the n.
+    """
+    labels = numpy.asarray(labels)
+    shares = numpy.unique(labels[labels >= 0], return_counts=True)[1] / len(labels)
+    return float(numpy.exp(-(shares * numpy.log(shares)).sum()))
+
+
+def element_centric_similarity(labels, others):
+    """Agreement of two partitions, from above 0 to 1: the mean over nodes of |A n B| / max(|A|, |B|).
+
+    A and B are the clusters that hold the node.  For partitions without overlap this is the measure of Gates et al.
+    (2019), whatever its alpha.  Not corrected for chance.  labels, others: [n], any integers.
+    """
+    same, same_others = numpy.equal.outer(labels, labels), numpy.equal.outer(others, others)
+    shared = (same & same_others).sum(1)
+    return float((shared / numpy.maximum(same.sum(1), same_others.sum(1))).mean())

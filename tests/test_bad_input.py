@@ -179,11 +179,6 @@ def test_an_unknown_engine(refusal):
     assert "'fast'" in refusal(network_analysis, "--engine", "fast")
 
 
-def test_igraph_that_is_not_there(refusal, monkeypatch):
-    monkeypatch.setattr(benchmark, "igraph", None)
-    assert "pip install -r tests/requirements.txt" in refusal(benchmark)
-
-
 @pytest.mark.parametrize("script", [train, *ANALYSES, benchmark])
 def test_an_option_that_does_not_exist(refusal, script):
     assert "--frobnicate" in refusal(script, "--frobnicate")

@@ -22,6 +22,8 @@ from mlp.modules import (
     indegree_nobetween_candidates,
     layer_counts,
     matched_modules,
+    maximise_modularity,
+    modularity,
     module_of,
     n_cut,
     neurons_of,
@@ -312,3 +314,65 @@ def test_sub_modules_equal_brute_force(sizes, seed):
             expected.setdefault((node[0], label), []).append(node)
     assert names == sorted(expected)
     assert [neurons_of(module, sizes[1:-1]) for module in modules] == [expected[name] for name in names]
+
+
+# Modularity
+
+
+def random_similarity(nodes, seed):
+    matrix = numpy.random.default_rng(seed).random((nodes, nodes)) ** 3
+    matrix += matrix.T
+    numpy.fill_diagonal(matrix, 0)
+    return matrix
+
+
+def test_two_triangles_joined_by_an_edge():
+    triangles = networkx.to_numpy_array(networkx.barbell_graph(3, 0))
+    labels, q = maximise_modularity(triangles, 5, seed=0)
+    assert q == pytest.approx(5 / 14)
+    assert labels.tolist() in ([0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0])
+
+
+def test_a_complete_graph_has_no_modules():
+    labels, q = maximise_modularity(numpy.ones((6, 6)), 5, seed=0)
+    assert q == pytest.approx(0)
+    assert set(labels) == {0}
+
+
+@given(st.integers(2, 12), st.integers(1, 4), st.integers(0, 10**6))
+def test_modularity_equals_networkx(nodes, k, seed):
+    matrix = random_similarity(nodes, seed)
+    labels = random_partition(nodes, k, seed)
+    graph = networkx.from_numpy_array(matrix)
+    communities = [set(numpy.flatnonzero(labels == label).tolist()) for label in set(labels.tolist())]
+    assert modularity(matrix, labels) == pytest.approx(networkx.community.modularity(graph, communities), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_partition_of_a_small_graph_is_better(seed):
+    matrix = random_similarity(7, seed)
+    best = max(modularity(matrix, numpy.array(labels)) for labels in product(range(3), repeat=7))
+    labels, q = maximise_modularity(matrix, 30, seed=0)
+    assert q == pytest.approx(modularity(matrix, labels), abs=1e-12)
+    assert q >= best - 1e-12  # more than three clusters may be better still
+
+
+def test_restarts_never_hurt_and_a_seed_decides():
+    matrix = random_similarity(40, 0)
+    few, many = maximise_modularity(matrix, 2, seed=0)[1], maximise_modularity(matrix, 30, seed=0)[1]
+    assert many >= few
+    assert maximise_modularity(matrix, 30, seed=1)[1] == pytest.approx(many, abs=0.002)
+    assert maximise_modularity(matrix, 5, 3)[0].tolist() == maximise_modularity(matrix, 5, 3)[0].tolist()
+
+
+def test_the_diagonal_and_dead_nodes_play_no_part():
+    matrix = random_similarity(12, 0)
+    matrix[:, 5] = matrix[5] = 0
+    expected = maximise_modularity(matrix, 10, seed=0)
+    labels, q = maximise_modularity(torch.tensor(matrix + 7 * numpy.eye(12)), 10, seed=0)
+    assert q == pytest.approx(expected[1])
+    assert labels.tolist() == expected[0].tolist()
+    assert numpy.flatnonzero(labels == -1).tolist() == [5]
+    alone, q = maximise_modularity(numpy.eye(3), 10, seed=0)
+    assert alone.tolist() == [-1, -1, -1]
+    assert numpy.isnan(q)

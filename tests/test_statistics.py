@@ -23,6 +23,8 @@ from mlp.statistics import (
     combine_networks,
     compare_with_null,
     compare_with_shuffles,
+    effective_clusters,
+    element_centric_similarity,
     fisher_p_value,
     range_effect,
     rank_p_value,
@@ -331,3 +333,29 @@ def test_centred_p_values_average_one_half():
     assert centred(grid, 19)[[0, -1]] == pytest.approx([0.025, 0.975])
     assert -numpy.log(centred(grid, 19)).mean() == pytest.approx(0.98278, abs=1e-5)
     assert centred([0.1, 0.5], [9, 1]) == pytest.approx([0.05, 0.25])
+
+
+def test_effective_clusters_by_hand():
+    assert effective_clusters([0, 0, 1, 1, 2, 2]) == pytest.approx(3)
+    assert effective_clusters([4, 4, 4]) == pytest.approx(1)
+    expected = math.exp(-(0.5 * math.log(0.5) + 0.25 * math.log(0.25)))
+    assert effective_clusters([0, 0, 1, -1]) == pytest.approx(expected)
+
+
+@given(st.lists(st.integers(-1, 3), min_size=1, max_size=20), st.integers(0, 10**6))
+def test_element_centric_similarity_equals_brute_force(labels, seed):
+    others = numpy.random.default_rng(seed).integers(0, 3, len(labels)).tolist()
+    total = 0
+    for i in range(len(labels)):
+        a = {j for j in range(len(labels)) if labels[j] == labels[i]}
+        b = {j for j in range(len(labels)) if others[j] == others[i]}
+        total += len(a & b) / max(len(a), len(b))
+    assert element_centric_similarity(labels, others) == pytest.approx(total / len(labels))
+    assert element_centric_similarity(others, labels) == pytest.approx(element_centric_similarity(labels, others))
+    assert element_centric_similarity(labels, labels) == 1
+
+
+def test_random_partitions_agree_by_chance():
+    draws = numpy.random.default_rng(0)
+    found = [element_centric_similarity(*draws.integers(0, 4, (2, 64))) for _ in range(300)]
+    assert numpy.mean(found) == pytest.approx(0.263, abs=0.005)

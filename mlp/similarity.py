@@ -1,0 +1,86 @@
+"""Similarity of the neurons of a layer: whether they see alike, or act alike."""
+
+import torch
+
+MEASURES = "forward_cov", "forward_jac", "backward_jac", "backward_hess"
+
+BATCH_NUMBERS = 2**22
+"""Products of Jacobians held at once: 32 MiB."""
+
+
+@torch.no_grad()
+def similarities(model, images):
+    """How alike the neurons of each hidden layer are, by eight measures (Lange et al. 2022).
+
+    Upstream, what they see: forward_cov, the covariance of activations over images; forward_jac, the mean of J J^T for
+    the Jacobian J of the layer by the pixels.  Downstream, what they do: backward_jac, the mean of J^T J for the
+    Jacobian J of the logits by the layer; backward_hess, the mean Hessian of the cross-entropy by the layer, which is
+    J^T (diag(p) - p p^T) J for softmax outputs p, whatever the labels.  Activations are those after the ReLU.
+    <measure>_norm is divided by the roots of the two neurons' diagonal elements; rows of dead neurons are 0.  The
+    absolute value comes last.
+
+    Exact unless a pre-activation is exactly 0, since around an image a ReLU network is linear; there the derivative of
+    ReLU is taken as 0.  In double precision, by products of whole layers, without autograd.
+
+    images: [n, inputs], on the model's device.
+    Returns {measure: one float64 [neurons, neurons] per hidden layer}, on the CPU, diagonals included.
+    """
+    weights = [weight.double() for weight in model.weights]
+    biases = [bias.double() for bias in model.biases]
+    sums = {measure: [weight.new_zeros(len(weight), len(weight)) for weight in weights[:-1]] for measure in MEASURES}
+    means = [weight.new_zeros(len(weight)) for weight in weights[:-1]]
+    batches = images.split(max(1, BATCH_NUMBERS // max(model.sizes[1:]) ** 2))
+    for batch in batches:
+        for mean, hidden in zip(means, _activations(weights, biases, batch)):
+            mean += hidden.sum(0) / len(images)
+    for batch in batches:
+        *hidden, logits = _activations(weights, biases, batch)
+        masks = [(activations > 0).double() for activations in hidden]
+        for total, activations, mean in zip(sums["forward_cov"], hidden, means):
+            total += (activations - mean).T @ (activations - mean)
+        for total, gram in zip(sums["forward_jac"], _input_grams(weights, masks)):
+            total += gram
+        softmax = logits.softmax(1)
+        for layer, jacobian in _output_jacobians(weights, masks):
+            rooted = (jacobian * softmax.sqrt().unsqueeze(2)).flatten(0, 1)
+            average = torch.bmm(softmax.unsqueeze(1), jacobian).squeeze(1)
+            sums["backward_jac"][layer] += jacobian.flatten(0, 1).T @ jacobian.flatten(0, 1)
+            sums["backward_hess"][layer] += rooted.T @ rooted - average.T @ average
+    signed = {measure: [total / len(images) for total in totals] for measure, totals in sums.items()}
+    signed |= {f"{measure}_norm": list(map(_normalised, matrices)) for measure, matrices in signed.items()}
+    return {measure: [matrix.abs().cpu() for matrix in matrices] for measure, matrices in signed.items()}
+
+
+def _activations(weights, biases, images):
+    """What the hidden layers send on, and the logits: one [n, neurons] per layer of weights."""
+    layers = [images.double()]
+    for weight, bias in zip(weights[:-1], biases):
+        layers.append(torch.addmm(bias, layers[-1], weight.T).relu())
+    return [*layers[1:], torch.addmm(biases[-1], layers[-1], weights[-1].T)]
+
+
+def _input_grams(weights, masks):
+    """Sum over images of J J^T, J being the Jacobian of a hidden layer by the pixels: one [neurons, neurons] per layer.
+
+    Only the Gram matrices of the images go from layer to layer, never the Jacobians, which are as wide as an image.
+    """
+    gram = weights[0] @ weights[0].T
+    yield gram * (masks[0].T @ masks[0])
+    for weight, before, after in zip(weights[1:-1], masks, masks[1:]):
+        seen = gram * before.unsqueeze(2) * before.unsqueeze(1)
+        gram = weight @ seen @ weight.T  # [n, neurons, neurons]
+        yield torch.einsum("nij,ni,nj->ij", gram, after, after)
+
+
+def _output_jacobians(weights, masks):
+    """The Jacobian of the logits by each hidden layer, from the last to the first: (layer, [n, outputs, neurons])."""
+    jacobian = weights[-1].expand(len(masks[0]), -1, -1)
+    yield len(masks) - 1, jacobian
+    for layer in range(len(masks) - 1, 0, -1):
+        jacobian = (jacobian * masks[layer].unsqueeze(1)) @ weights[layer]
+        yield layer - 1, jacobian
+
+
+def _normalised(matrix):
+    scale = matrix.diagonal().clamp(min=0).sqrt().clamp(min=1e-12)
+    return matrix / scale / scale.unsqueeze(1)

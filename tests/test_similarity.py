@@ -1,0 +1,109 @@
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.func import hessian, jacrev, vmap
+from torch.nn.functional import cross_entropy
+
+import mlp.similarity
+from mlp.model import MLP, initial_model
+from mlp.similarity import MEASURES, similarities
+
+
+def brute_force(model, images, labels):
+    """The definitions, by autograd: {measure: one signed matrix per hidden layer}."""
+    layers = list(zip(model.weights, model.biases))
+
+    def through(first, last):
+        def run(activations):
+            for layer in range(first, last):
+                weight, bias = layers[layer]
+                activations = weight @ activations + bias
+                if layer < len(layers) - 1:
+                    activations = activations.relu()
+            return activations
+
+        return run
+
+    matrices = {measure: [] for measure in MEASURES}
+    for layer in range(1, len(layers)):
+        rest = through(layer, len(layers))
+        hidden = vmap(through(0, layer))(images)
+        seen = vmap(jacrev(through(0, layer)))(images)
+        done = vmap(jacrev(rest))(hidden)
+        curvature = vmap(hessian(lambda h, label, rest=rest: cross_entropy(rest(h), label)))(hidden, labels)
+        centred = hidden - hidden.mean(0)
+        matrices["forward_cov"].append(centred.T @ centred / len(images))
+        matrices["forward_jac"].append((seen @ seen.mT).mean(0))
+        matrices["backward_jac"].append((done.mT @ done).mean(0))
+        matrices["backward_hess"].append(curvature.mean(0))
+    return matrices
+
+
+@settings(max_examples=10)
+@given(st.lists(st.integers(1, 6), min_size=3, max_size=5), st.integers(0, 10**6))
+def test_equal_autograd(sizes, seed):
+    model = initial_model(sizes, seed).double()
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(7, sizes[0], generator=generator, dtype=torch.float64)
+    labels = torch.randint(sizes[-1], (7,), generator=generator)
+    found = similarities(model, images)
+    for measure, matrices in brute_force(model, images, labels).items():
+        for matrix, norm, expected in zip(found[measure], found[f"{measure}_norm"], matrices, strict=True):
+            torch.testing.assert_close(matrix, expected.abs(), rtol=1e-9, atol=1e-12)
+            scale = expected.diagonal().clamp(min=0).sqrt()
+            alive = scale > 1e-7
+            expected = (expected / scale / scale.unsqueeze(1)).abs()[alive][:, alive]
+            torch.testing.assert_close(norm[alive][:, alive], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_real_digits_in_single_precision(digit_images):
+    model = initial_model((784, 20, 12, 3), seed=0)
+    images, labels = digit_images
+    found = similarities(model, images[:60])
+    for measure, matrices in brute_force(model.double(), images[:60].double(), labels[:60]).items():
+        for matrix, expected in zip(found[measure], matrices):
+            torch.testing.assert_close(matrix, expected.abs(), rtol=1e-9, atol=1e-12)
+
+
+def test_what_follows_from_the_definitions(digit_images):
+    model = initial_model((784, 20, 12, 3), seed=0)
+    found = similarities(model, digit_images[0])
+    with torch.no_grad():
+        last = (model.weights[-1].double().T @ model.weights[-1].double()).abs()
+    torch.testing.assert_close(found["backward_jac"][-1], last)
+    assert set(found) == {f"{measure}{norm}" for measure in MEASURES for norm in ("", "_norm")}
+    for measure, matrices in found.items():
+        assert [matrix.shape for matrix in matrices] == [(20, 20), (12, 12)]
+        for matrix in matrices:
+            assert matrix.dtype == torch.float64
+            torch.testing.assert_close(matrix, matrix.T)
+            if measure.endswith("_norm"):
+                diagonal = matrix.diagonal()
+                assert ((diagonal - 1).abs() < 1e-9).logical_or(diagonal == 0).all()
+                assert 0 <= matrix.min() <= matrix.max() <= 1 + 1e-9
+
+
+def test_dead_neurons_see_nothing(digit_images):
+    model = initial_model((784, 20, 12, 3), seed=0)
+    with torch.no_grad():
+        model.biases[0][4] = -1000
+    found = similarities(model, digit_images[0])
+    for measure in ("forward_cov", "forward_jac", "forward_cov_norm", "forward_jac_norm"):
+        assert not found[measure][0][4].any()
+    assert found["backward_jac"][0][4].any(), "what it would do is another question"
+
+
+def test_the_size_of_a_batch_changes_nothing(digit_images, monkeypatch):
+    model = MLP((784, 6, 5, 3))
+    expected = similarities(model, digit_images[0])
+    monkeypatch.setattr(mlp.similarity, "BATCH_NUMBERS", 1000)
+    for measure, matrices in similarities(model, digit_images[0]).items():
+        for matrix, other in zip(matrices, expected[measure]):
+            torch.testing.assert_close(matrix, other, rtol=1e-9, atol=1e-12)
+
+
+def test_the_network_is_left_as_it_was(digit_images):
+    model = MLP((784, 6, 3))
+    before = [parameter.clone() for parameter in model.parameters()]
+    similarities(model, digit_images[0])
+    assert all(torch.equal(*pair) for pair in zip(before, model.parameters()))
