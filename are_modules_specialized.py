@@ -7,6 +7,7 @@ and .json (what they say together), and specialization_lesions, _digits and _ima
 """
 
 from functools import partial
+from itertools import product
 
 import numpy
 import torch
@@ -255,7 +256,10 @@ def pooled_summary(rows):
         line |= {
             f"{measure}_n": len(effects),
             **{f"{measure}_{key}": [row[f"{measure}_{key}"] for row in summaries] for key in ("p", "log_p", "effect")},
-            f"{measure}_combined_p": combine_networks([row[f"{measure}_p"] for row in summaries]),
+            **{
+                f"{measure}_combined_{p}": combine_networks([row[f"{measure}_{p}"] for row in summaries])
+                for p in ("p", "p_conservative")
+            },
             f"{measure}_mean_effect": float(numpy.mean(effects)) if effects else numpy.nan,
             f"{measure}_effect_se": float(stats.sem(effects)) if len(effects) > 1 else numpy.nan,
         }
@@ -266,11 +270,11 @@ def adjusted(pooled):
     """The lines with their combined p-values adjusted within each family (Benjamini & Hochberg 1995), kind by kind."""
     for kind in KINDS:
         lines = [line for line in pooled if line["kind"] == kind]
-        for family in FAMILIES:
+        for family, p in product(FAMILIES, ("p", "p_conservative")):
             keys = [(line, measure) for line in lines for measure in family]
-            p_values = stats.false_discovery_control([line[f"{measure}_combined_p"] for line, measure in keys])
-            for (line, measure), p in zip(keys, p_values.tolist()):
-                line[f"{measure}_adjusted_p"] = p
+            p_values = stats.false_discovery_control([line[f"{measure}_combined_{p}"] for line, measure in keys])
+            for (line, measure), value in zip(keys, p_values.tolist()):
+                line[f"{measure}_adjusted_{p}"] = value
     return pooled
 
 
@@ -352,9 +356,14 @@ def verdict(pooled):
         counts = []
         for kind in KINDS:
             lines = [line for line in pooled if line["kind"] == kind]
-            counts.append(f"{sum(line[f'{measure}_adjusted_p'] <= 0.05 for line in lines)} of {len(lines)} {kind}")
+            # the larger of the two, lest ties alone make a finding
+            count = sum(line[f"{measure}_adjusted_p_conservative"] <= 0.05 for line in lines)
+            counts.append(f"{count} of {len(lines)} {kind}")
         sentences.append(f"{measure}: {', '.join(counts)}")
-    return f"Verdict: partitionings unlike random neurons (corrected p <= 0.05) in {'; '.join(sentences)}."
+    return (
+        "Verdict: partitionings unlike random neurons (corrected p <= 0.05, ties counted against) in "
+        f"{'; '.join(sentences)}."
+    )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import numpy
 import torch
 from scipy.stats import rankdata
 
+from mlp import InputError
 from mlp.graph import weight_adjacency
 from mlp.modules import spectral_clusters
 
@@ -19,7 +20,8 @@ def partitions(model, images, k, seed):
     Locally a layer is divided into as many clusters as the global partitioning of the same kind has in it.
 
     images: [n, inputs], what the activations are measured on.
-    Returns {name: integer labels [hidden neurons]}; -1 for neurons that have no edges, or never vary.
+    Returns {name: integer labels [hidden neurons]}; -1 for neurons that have no edges, or never vary.  Raises
+    InputError if fewer than k neurons have edges, or vary.
     """
     weights = [weight.detach().cpu() for weight in model.weights]
     widths = model.hidden_sizes
@@ -28,6 +30,12 @@ def partitions(model, images, k, seed):
     middles = [slice(before, before + width) for before, width in zip(model.sizes, widths)]
 
     similarity = squared_correlations(torch.cat(model.preactivations(images)[:-1], dim=1).detach().cpu().numpy())
+    varying = int((similarity.sum(1) > 0).sum())
+    if varying < k:
+        raise InputError(
+            f"--clusters {k}: only {varying} hidden neurons vary together with others; choose at most so many, and at "
+            "least 2, or train the network"
+        )
     by_activations = spectral_clusters(similarity, k, seed)
     ends = numpy.cumsum(widths)
     blocks = [similarity[end - width : end, end - width : end] for end, width in zip(ends, widths)]
@@ -68,9 +76,10 @@ def _local_clusters(adjacencies, middles, global_labels, widths, seed):
     """Cluster one graph per hidden layer, and keep the labels of the layer's own neurons."""
     labels = []
     for adjacency, middle, globally in zip(adjacencies, middles, numpy.split(global_labels, numpy.cumsum(widths)[:-1])):
-        clusters = len(set(globally.tolist()) - {-1})
+        connected = numpy.asarray(adjacency.sum(1)) > 0
+        clusters = min(len(set(globally.tolist()) - {-1}), int(connected.sum()))
         if clusters > 1:
             labels.append(spectral_clusters(adjacency, clusters, seed)[middle])
         else:
-            labels.append(globally)
+            labels.append(numpy.where(connected[middle], 0, -1))
     return numpy.concatenate(labels)

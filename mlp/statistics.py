@@ -79,15 +79,15 @@ def rank_p_value(observed, null, tail, strict=True):
 
     tail: "left" if small observations are extreme, "right" if large ones are.
     strict: whether a draw must be more extreme to count, so that ties favour significance, as the papers on clusters of
-    neurons have it; otherwise ties count against it.
+    neurons have it; otherwise ties, and NaN on either side, count against it.
     null: [n] numbers.  Returns a number from 1 / (n + 1) to 1.
     """
     null = numpy.asarray(null, dtype=float)
     compared = {
         ("left", True): null < observed,
-        ("left", False): null <= observed,
+        ("left", False): ~(null > observed),
         ("right", True): null > observed,
-        ("right", False): null >= observed,
+        ("right", False): ~(null < observed),
     }
     return (1 + int(compared[tail, strict].sum())) / (1 + len(null))
 

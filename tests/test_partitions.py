@@ -3,6 +3,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
+from mlp import InputError
 from mlp.graph import weight_adjacency
 from mlp.model import initial_model
 from mlp.modules import spectral_clusters
@@ -71,6 +72,16 @@ def test_dead_neurons_belong_nowhere(digit_images):
     for name, dead in (("weights", [8]), ("activations", [7, 8])):
         for reach in ("global", "local"):
             assert numpy.flatnonzero(labels[f"{name}, {reach}"] < 0).tolist() == dead
+
+
+def test_activations_that_never_vary_are_refused(digit_images):
+    model = initial_model((784, 6, 5, 3), seed=0)
+    with torch.no_grad():
+        model.weights[0].fill_(0.001)  # all neurons alike, but for the second layer, which is deaf
+        model.weights[1][:, 1:] = 0
+        model.weights[1][1:] = 0
+    with pytest.raises(InputError, match="--clusters 8: only 7 hidden neurons vary"):
+        partitions(model, digit_images[0], k=8, seed=0)
 
 
 def test_preactivations_are_what_the_relu_gets(digit_images):

@@ -633,3 +633,18 @@ def test_what_is_too_small_to_test_is_listed(workshop, readme_network, shell, tm
             int(row["neurons"]) for row in rows if (row["partitioning"], row["kind"]) == (partitioning, "clusters")
         ]
         assert sum(members) == 24
+
+
+def test_ties_alone_are_no_finding(workshop, shell, tmp_path):
+    """Lesions of a network that always gives the same answer change nothing: each strict p is as small as can be."""
+    model = initial_model((784, 20, 2), seed=0)
+    with torch.no_grad():
+        model.biases[-1].copy_(torch.tensor([100.0, 0]))
+    torch.save(model.state_dict(), tmp_path / "mine.pt")
+    options = ["mine.pt", "--digits", "8,1", "--clusters", "4", "--figures-dir", "."]
+    done = shell(workshop / SPECIALIZATION, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [row for row in table(tmp_path / "specialization.csv") if row["status"] == "tested"]
+    assert all(float(row["accuracy_p"]) < 0.06 and float(row["accuracy_p_conservative"]) == 1 for row in rows)
+    assert "accuracy: 0 of 4 clusters, 0 of 4 random; range: 0 of 4" in done.stdout.splitlines()[-1]
+    assert "note: ties" in done.stdout

@@ -203,9 +203,11 @@ def test_rank_p_value_lies_between_its_limits(null, observed, tail):
     assert conservative - strict == pytest.approx(ties)
 
 
-def test_all_ties_favour_significance_only_when_strict():
-    assert rank_p_value(0, [0] * 19, "left") == 1 / 20
-    assert rank_p_value(0, [0] * 19, "left", strict=False) == 1
+@pytest.mark.parametrize("tail", ["left", "right"])
+@pytest.mark.parametrize("value", [0, math.nan])
+def test_ties_and_what_is_not_defined_favour_significance_only_when_strict(tail, value):
+    assert rank_p_value(value, [value] * 19, tail) == 1 / 20
+    assert rank_p_value(value, [value] * 19, tail, strict=False) == 1
 
 
 def test_fisher_equals_its_formula_and_is_calibrated():
