@@ -180,10 +180,9 @@ def main(argv=None):
         recipe = {"recipe": f"{args.recipe}: {RECIPES[args.recipe]}"} if args.recipe else {}
         record = run_record(args, **recipe, device=args.device, seed=args.seed, sizes=sizes, test=tests)
         checkpoint = folder / checkpoint_name(args.digits, stage)
-        condition = ", ".join(
-            ["pruned" if pruning else "unpruned", *(name for name in regularization if regularization[name])]
-        )
-        save_checkpoint(checkpoint, models, digits=args.digits, condition=condition, init=args.init, record=record)
+        condition = ["pruned" if pruning else "unpruned", *(name for name, rate in regularization.items() if rate)]
+        about = {"digits": args.digits, "condition": ", ".join(condition), "init": args.init, "record": record}
+        save_checkpoint(checkpoint, models, **about)
         print_table(printed(tests, args.digits, test_labels.bincount().tolist()))
         print(f"saved {checkpoint}")
 
