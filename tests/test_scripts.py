@@ -593,7 +593,7 @@ def test_random_partitions_have_the_same_sizes_and_no_effect(specialization):
     for row in rows:
         sizes.setdefault((row["kind"], row["partitioning"], row["layer"]), []).append(int(row["neurons"]))
     for (kind, *rest), its_sizes in sizes.items():
-        assert sorted(its_sizes) == sorted(sizes["random", *rest]), (kind, rest)
+        assert sorted(its_sizes) == sorted(sizes[("random", *rest)]), (kind, rest)
     for line in table(place / "specialization_networks.csv"):
         if line["kind"] == "random":
             assert all(float(line[f"{measure}_p"]) > 0.001 for measure in ("accuracy", "range", "score", "entropy"))
