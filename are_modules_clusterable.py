@@ -99,7 +99,7 @@ def parse_args(argv):
 def main(argv=None):
     args = parse_args(argv)
     networks, abouts = selected_conditions(args)
-    networks += untrained(networks, abouts)
+    networks += untrained(networks)
     refuse_unclusterable(networks, args.clusters)
     figures = writable_folder(args.figures_dir)
     record = run_record(args, device=args.device, seed=args.seed, checkpoints=abouts)
@@ -135,15 +135,11 @@ def main(argv=None):
     print(verdict(rows))
 
 
-def untrained(networks, abouts):
-    """Networks like those of the first checkpoint as they were before any training."""
-    first = networks[0]
-    init = "glorot" if abouts[0].get("init") == "glorot" else "default"
-    return [
-        network | {"condition": BASELINE, "model": initial_model(first["model"].sizes, network["network"], init)}
-        for network in networks
-        if network["condition"] == first["condition"]
-    ]
+def untrained(networks):
+    """Networks like those of the first condition as they were before any training."""
+    group = [network for network in networks if network["condition"] == networks[0]["condition"]]
+    models = [initial_model(network["model"].sizes, network["network"], network["init"]) for network in group]
+    return [network | {"condition": BASELINE, "model": model} for network, model in zip(group, models)]
 
 
 def refuse_unclusterable(networks, clusters):

@@ -3,9 +3,11 @@
     python train.py --epochs 30 --batch-size 128 --lr 0.001 --hidden-layers 8,8,8 --save-dir ./mlp
 
 Writes mlp_mnist<digits>.pt to --save-dir, and training_history.csv, .json, .png and .pdf to --figures-dir.  With
---pruning, mlp_mnist<digits>_unpruned.pt is the network as it was before.
+--pruning, mlp_mnist<digits>_unpruned.pt is the network as it was before.  Several values of --lr, --dropout, --l1 or
+--l2 are a sweep: all their combinations are trained at once.
 """
 
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -18,17 +20,19 @@ from mlp.commandline import (
     add_figures_option,
     add_image_options,
     checkpoint_name,
+    decay,
     digits,
     hidden_layers,
     integer,
     real,
     run,
+    several,
     sparsities,
 )
 from mlp.data import load_digits
 from mlp.model import PIXELS, initial_model, save_checkpoint, stacked
 from mlp.plots import plot_history
-from mlp.results import percent, print_table, run_record, save_figure, save_results, writable_folder
+from mlp.results import grouped, percent, print_table, run_record, save_figure, save_results, writable_folder
 from mlp.training import evaluate, refuse_more_than_memory, split_validation, train
 
 RECIPES = {
@@ -38,7 +42,12 @@ RECIPES = {
     # Casper et al. (2021), whose MLPs are those of Filan et al. without dropout
     "casper": "--digits 0-9 --hidden-layers 256,256,256,256 --init glorot --epochs 20 --batch-size 128 --lr 0.001 "
     "--adam-epsilon 1e-7 --val-fraction 0 --pruning 0.5,0.9 --pruning-epochs 20",
+    # Lange et al. (2022), whose grid varies one of --dropout, --l1 and --l2 at a time
+    "lange": "--digits 0-9 --hidden-layers 64,64 --epochs 500 --batch-size 200 --lr 0.001 --val-fraction 0.1 --l2 1e-5 "
+    "--early-stopping 6 --lr-decay 0.25,3",
 }
+SWEPT = "lr", "dropout", "l1", "l2"
+"""Options that take several values."""
 
 
 def parse_args(argv):
@@ -63,9 +72,11 @@ def parse_args(argv):
     )
     parser.add_argument(
         "--lr",
-        type=real(lambda rate: rate > 0, "above 0"),
-        default=1e-3,
-        help="learning rate of Adam (default: %(default)s)",
+        type=several(real(lambda rate: rate > 0, "above 0")),
+        default="0.001",
+        metavar="RATE[,RATE...]",
+        help="learning rate of Adam; several rates, here and in the other options that take them, are trained at once, "
+        "in all combinations (default: %(default)s)",
     )
     parser.add_argument(
         "--adam-epsilon",
@@ -81,18 +92,33 @@ def parse_args(argv):
     )
     parser.add_argument(
         "--dropout",
-        type=real(lambda rate: 0 <= rate < 1, "from 0 to below 1"),
-        default=0.0,
+        type=several(real(lambda rate: 0 <= rate < 1, "from 0 to below 1")),
+        default="0",
+        metavar="RATE[,RATE...]",
         help="share of each hidden layer's activations set to zero in each step (default: %(default)s)",
     )
     for norm, term in (("l1", "|w|"), ("l2", "w^2")):
         parser.add_argument(
             f"--{norm}",
-            type=real(lambda rate: rate >= 0, "of at least 0"),
-            default=0.0,
-            metavar="RATE",
+            type=several(real(lambda rate: rate >= 0, "of at least 0")),
+            default="0",
+            metavar="RATE[,RATE...]",
             help=f"add RATE times the sum of {term} over all weights to the loss (default: %(default)s)",
         )
+    parser.add_argument(
+        "--lr-decay",
+        type=decay,
+        metavar="FACTOR,PATIENCE",
+        help="multiply a network's learning rate by FACTOR when its validation loss has not reached a new low for more "
+        "than PATIENCE epochs, as in 0.25,3 (default: no decay)",
+    )
+    parser.add_argument(
+        "--early-stopping",
+        type=integer(1),
+        metavar="PATIENCE",
+        help="stop a network when its validation loss has not reached a new low for PATIENCE epochs, and keep the "
+        "weights of the lowest; before pruning, which goes on to its end (default: train for all --epochs)",
+    )
     parser.add_argument(
         "--pruning",
         type=sparsities,
@@ -122,8 +148,8 @@ def parse_args(argv):
         "--networks",
         type=integer(1),
         default=1,
-        help="train so many networks at once; network k starts from the weights of seed SEED + k "
-        "(default: %(default)s)",
+        help="train so many networks at once, or so many of each combination; number k starts from the weights of seed "
+        "SEED + k (default: %(default)s)",
     )
     parser.add_argument(
         "--separate-batches",
@@ -150,91 +176,131 @@ def parse_args(argv):
         typed = args.argv
         args = parser.parse_args([*RECIPES[args.recipe].split(), *typed])
         args.argv = typed
+    for option, value in (("--early-stopping", args.early_stopping), ("--lr-decay", args.lr_decay)):
+        if value and not args.val_fraction:
+            parser.error(f"argument {option}: goes by validation images; choose a --val-fraction above 0")
     return args
 
 
 def main(argv=None):
     args = parse_args(argv)
     sizes = (PIXELS, *args.hidden_layers, len(args.digits))
-    refuse_more_than_memory(sizes, args.networks, args.device)
+    networks = hyperparameters(args)
+    refuse_more_than_memory(sizes, len(networks), args.device)
     folder = writable_folder(args.save_dir)
     figures = writable_folder(args.figures_dir)
     images, labels = (tensor.to(args.device) for tensor in load_digits(args.digits, True, args.data_dir))
     test_images, test_labels = (tensor.to(args.device) for tensor in load_digits(args.digits, False, args.data_dir))
 
-    seeds = range(args.seed, args.seed + args.networks)
-    models = [initial_model(sizes, seed, args.init).to(args.device) for seed in seeds]
-    generators = [torch.Generator().manual_seed(seed) for seed in (seeds if args.separate_batches else seeds[:1])]
+    models = [initial_model(sizes, network["seed"], args.init).to(args.device) for network in networks]
+    sources = networks if args.separate_batches else networks[:1]
+    generators = [torch.Generator().manual_seed(network["seed"]) for network in sources]
     splits = [split_validation(labels, args.val_fraction, generator) for generator in generators]
-    regularization = {"dropout": args.dropout, "l1": args.l1, "l2": args.l2}
+    rates, *regularization = ([network[name] for network in networks] for name in SWEPT)
 
     history = []
-    for stage, epochs, pruning in stages(args):
-        settings = {"adam_epsilon": args.adam_epsilon, "pruning": pruning, **regularization}
-        rows = train(models, images, labels, splits, generators, epochs, args.batch_size, args.lr, **settings)
+    for stage, epochs, options in stages(args):
+        options |= dict(zip(SWEPT[1:], regularization), adam_epsilon=args.adam_epsilon, lr_decay=args.lr_decay)
+        states = train(models, images, labels, splits, generators, epochs, args.batch_size, rates, **options)
         before = history[-1]["epoch"] if history else 0
-        for state in tqdm(rows, total=epochs, desc="pruning" if pruning else "training", unit="epoch"):
-            history += [row | {"epoch": before + row["epoch"]} for row in state]
+        rows = []
+        for state in tqdm(states, total=epochs, desc="pruning" if options["pruning"] else "training", unit="epoch"):
+            rows += [row | {"epoch": before + row["epoch"]} for row in state]
+        history += rows
         losses, hits = evaluate(*stacked(models), test_images, test_labels)
-        tests = results_per_network(losses, hits, test_labels, args.digits)
+        described = [{"condition": condition(args, options["pruning"], network), **network} for network in networks]
+        epochs_kept = [kept_epoch(group, options["early_stopping"]) for group in grouped(rows, "network")]
+        tests = results_per_network(losses, hits, test_labels, args.digits, epochs_kept)
         recipe = {"recipe": f"{args.recipe}: {RECIPES[args.recipe]}"} if args.recipe else {}
         record = run_record(args, **recipe, device=args.device, seed=args.seed, sizes=sizes, test=tests)
+        about = {"digits": args.digits, "networks": described, "init": args.init, "record": record}
         checkpoint = folder / checkpoint_name(args.digits, stage)
-        condition = ["pruned" if pruning else "unpruned", *(name for name, rate in regularization.items() if rate)]
-        about = {"digits": args.digits, "condition": ", ".join(condition), "init": args.init, "record": record}
         save_checkpoint(checkpoint, models, **about)
-        print_table(printed(tests, args.digits, test_labels.bincount().tolist()))
+        conditions = grouped([network | test for network, test in zip(described, tests)], "condition")
+        if len(conditions) > 1:
+            print_table([printed_condition(group) for group in conditions])
+        else:
+            print_table(printed(tests, args.digits, test_labels.bincount().tolist()))
         print(f"saved {checkpoint}")
 
     save_results(figures / "training_history", history, record)
     counts = {"training": len(splits[0][0]), "validation": len(splits[0][1]), "test": len(test_labels)}
-    pruned_from = args.epochs if args.pruning else None
+    pruned_from = before if args.pruning else None
     save_figure(plot_history(history, tests, len(args.digits), counts, pruned_from), figures / "training_history")
     print(f"saved {figures}/training_history.{{csv,json,png,pdf}}")
 
 
+def hyperparameters(args):
+    """What tells the networks apart: all seeds with the first combination of swept values, then with the next ..."""
+    combinations = [dict(zip(SWEPT, values)) for values in product(*(getattr(args, name) for name in SWEPT))]
+    return [{"seed": args.seed + k, **values} for values in combinations for k in range(args.networks)]
+
+
 def stages(args):
-    """What to train, one after the other: (ending of the checkpoint's name, epochs, sparsities)."""
+    """What to train, one after the other: (ending of the checkpoint's name, epochs, options)."""
+    trained = {"pruning": None, "early_stopping": args.early_stopping}
     if args.pruning is None:
-        return [("", args.epochs, None)]
-    return [("_unpruned", args.epochs, None), ("", args.pruning_epochs, args.pruning)]
+        return [("", args.epochs, trained)]
+    pruned = {"pruning": args.pruning, "early_stopping": None}
+    return [("_unpruned", args.epochs, trained), ("", args.pruning_epochs, pruned)]
 
 
-def results_per_network(losses, hits, labels, digits):
-    """Test loss, accuracy, and accuracy per digit of each network."""
+def condition(args, pruned, network):
+    """What a network is called in tables: "pruned, dropout", or with the values of a sweep "dropout 0.2, l2"."""
+    swept = [name for name in SWEPT if len(getattr(args, name)) > 1]
+    regularized = [name for name in SWEPT[1:] if network[name]]
+    names = ["pruned" if pruned else "unpruned"] if args.pruning or not swept else []
+    names += [f"{name} {network[name]:g}" for name in swept]
+    return ", ".join(names + [name for name in regularized if name not in swept])
+
+
+def kept_epoch(rows, early_stopping):
+    """The epoch after which a network had the weights that it ended with."""
+    kept = min(rows, key=lambda row: row["validation_loss"]) if early_stopping else rows[-1]
+    return kept["epoch"]
+
+
+def results_per_network(losses, hits, labels, digits, epochs):
+    """Test loss, accuracy, and accuracy per digit of each network, after so many epochs."""
     rows = []
-    for k, (loss, hit) in enumerate(zip(losses.double(), hits)):
-        per_digit = {f"accuracy_{digit}": hit[labels == c].double().mean().item() for c, digit in enumerate(digits)}
-        rows.append({"network": k, "loss": loss.mean().item(), "accuracy": hit.double().mean().item(), **per_digit})
+    for k, (epoch, loss, hit) in enumerate(zip(epochs, losses.double(), hits)):
+        row = {"network": k, "epoch": epoch, "loss": loss.mean().item(), "accuracy": hit.double().mean().item()}
+        rows.append(row | {f"accuracy_{d}": hit[labels == c].double().mean().item() for c, d in enumerate(digits)})
     return rows
 
 
+def summary(tests, key, form):
+    """The mean over networks, and the range if there are several."""
+    values = [row[key] for row in tests]
+    mean = form(sum(values) / len(values))
+    return mean if len(values) == 1 else f"{mean} ({form(min(values))} to {form(max(values))})"
+
+
 def printed(tests, digits, images_per_digit):
-    """The printed table: overall, then per digit; of several networks the mean and the range."""
-
-    def summary(key, form):
-        values = [row[key] for row in tests]
-        mean = form(sum(values) / len(values))
-        return mean if len(values) == 1 else f"{mean} ({form(min(values))} to {form(max(values))})"
-
+    """The printed table: overall, then per digit."""
     lines = [
         {
             "test images": "all",
             "n": str(sum(images_per_digit)),
-            "loss": summary("loss", "{:.4f}".format),
-            "accuracy": summary("accuracy", percent),
+            "loss": summary(tests, "loss", "{:.4f}".format),
+            "accuracy": summary(tests, "accuracy", percent),
         }
     ]
     for digit, n in zip(digits, images_per_digit):
-        lines.append(
-            {
-                "test images": f"digit {digit}",
-                "n": str(n),
-                "loss": "",
-                "accuracy": summary(f"accuracy_{digit}", percent),
-            }
-        )
+        accuracy = summary(tests, f"accuracy_{digit}", percent)
+        lines.append({"test images": f"digit {digit}", "n": str(n), "loss": "", "accuracy": accuracy})
     return lines
+
+
+def printed_condition(tests):
+    """A line of the table of a sweep."""
+    return {
+        "networks": tests[0]["condition"],
+        "n": str(len(tests)),
+        "epochs": summary(tests, "epoch", "{:.0f}".format),
+        "test loss": summary(tests, "loss", "{:.4f}".format),
+        "test accuracy": summary(tests, "accuracy", percent),
+    }
 
 
 if __name__ == "__main__":

@@ -81,6 +81,30 @@ def real(accepts, wanted):
     return parse
 
 
+def several(value):
+    """A type for one value, or for many with commas between them; each is of the type `value`."""
+
+    def parse(text):
+        values = tuple(map(value, text.split(",")))
+        if len(set(values)) < len(values):
+            raise argparse.ArgumentTypeError(f"'{text}' repeats a value; name each once")
+        return values
+
+    return parse
+
+
+def decay(text):
+    """'0.25,3' -> (0.25, 3)"""
+    factor, *patience = text.split(",")
+    try:
+        (patience,) = patience
+        return real(lambda factor: 0 < factor < 1, "between 0 and 1")(factor), integer(0)(patience)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"'{text}': {error}; name a factor and epochs, as in 0.25,3") from None
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no factor and number of epochs, as in 0.25,3") from None
+
+
 def sparsities(text):
     """'0.5,0.9' -> (0.5, 0.9)"""
     try:
@@ -246,16 +270,21 @@ def selected_networks(path, args):
 def selected_conditions(args):
     """The networks of all checkpoints that the command line names, by training condition, and what is known about them.
 
-    Returns [{"condition", "network" (its number), "model", "digits"}] and a list of the checkpoints' `about`.
-    Raises InputError as `selected_networks`.
+    Returns [{"condition", "network" (its number), "model", "digits", "init", "known" (its hyper-parameters, if they
+    are)}] and a list of the checkpoints' `about`.  Raises InputError as `selected_networks`.
     """
     networks, abouts = [], []
     for path in args.checkpoints or [None]:
         models, digits, about = selected_networks(path, args)
-        condition = str(about.get("condition", path.stem if path else "trained"))
-        if condition in [network["condition"] for network in networks]:
-            condition += f" ({path})"
-        networks += [{"condition": condition, "network": k, "model": models[k], "digits": digits} for k in models]
+        known = about.get("networks", [{}] * (max(models) + 1))
+        if not (isinstance(known, list) and len(known) > max(models) and all(isinstance(k, dict) for k in known)):
+            raise InputError(f"{path}: what it says about its networks is damaged; train them again")
+        taken = {network["condition"] for network in networks}
+        for k, model in models.items():
+            condition = str(known[k].get("condition", path.stem if path else "trained"))
+            condition += f" ({path})" if condition in taken else ""
+            network = {"condition": condition, "network": k, "model": model, "digits": digits, "known": known[k]}
+            networks.append(network | {"init": "glorot" if about.get("init") == "glorot" else "default"})
         abouts.append(about)
     return networks, abouts
 

@@ -228,10 +228,11 @@ def maximise_modularity(adjacency, restarts, seed):
     Q = sum_ij (A_ij / S - k_i k_j / S^2) [i and j together], for row sums k and S their sum (Newman 2006); the number
     of clusters is free.  The best of many restarts (Traag et al. 2019), since a single run is not reliable.
 
-    adjacency: symmetric, non-negative [n, n], as a tensor or array; the diagonal is left out.
+    adjacency: symmetric (up to rounding), non-negative [n, n], as a tensor or array; the diagonal is left out.
     Returns integer labels [n], by falling size, and Q.  Nodes without edges are -1; without any edge Q is NaN.
     """
-    adjacency = numpy.asarray(adjacency).astype(float)
+    adjacency = numpy.asarray(adjacency, dtype=float)
+    adjacency = (adjacency + adjacency.T) / 2
     numpy.fill_diagonal(adjacency, 0)
     total = adjacency.sum()
     labels = numpy.full(len(adjacency), -1)

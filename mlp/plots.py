@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mlp.graph import neuron_name, strongest_edges
 from mlp.model import IMAGE_SIDE
+from mlp.results import grouped
 
 STYLE = {
     "font.size": 9,
@@ -57,21 +58,24 @@ def styled(plot):
 def plot_history(history, tests, classes, counts, pruned_from=None):
     """Loss and accuracy per epoch on training and validation images, with test accuracy and chance.
 
-    history: rows of `mlp.training.train`; of several networks the median and the range are drawn.
+    history: rows of `mlp.training.train`; of several networks the median and range of those in training are drawn.
     tests: a row per network with its test `accuracy`.  counts: images per split.
     pruned_from: the last epoch before pruning, or None.
     """
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     loss_axes, accuracy_axes = figure.subplots(1, 2)
-    epochs = sorted({row["epoch"] for row in history})
+    states = grouped(history, "epoch")
+    epochs = [state[0]["epoch"] for state in states]
     for name, color, marker in (("training", "#3f90da", "o"), ("validation", "#ffa90e", "s")):
         if counts[name] == 0:
             continue
         for axes, measure, scale in ((loss_axes, "loss", 1), (accuracy_axes, "accuracy", 100)):
-            values = numpy.array([scale * row[f"{name}_{measure}"] for row in history]).reshape(len(epochs), len(tests))
-            axes.plot(epochs, numpy.median(values, axis=1), color=color, marker=marker, markersize=3, label=name)
+            values = [[scale * row[f"{name}_{measure}"] for row in state] for state in states]
+            medians = [numpy.median(state) for state in values]
+            axes.plot(epochs, medians, color=color, marker=marker, markersize=3, label=name)
             if len(tests) > 1:
-                axes.fill_between(epochs, values.min(1), values.max(1), color=color, alpha=0.2, linewidth=0)
+                lowest, highest = (list(map(extreme, values)) for extreme in (min, max))
+                axes.fill_between(epochs, lowest, highest, color=color, alpha=0.2, linewidth=0)
     accuracy = 100 * numpy.median([row["accuracy"] for row in tests])
     accuracy_axes.axhline(
         accuracy, color=CANDIDATE_COLOR, linestyle="--", linewidth=1, label=f"test, at the end: {accuracy:.1f} %"

@@ -2,7 +2,9 @@
 
 import torch
 
-MEASURES = "forward_cov", "forward_jac", "backward_jac", "backward_hess"
+RAW_MEASURES = "forward_cov", "forward_jac", "backward_jac", "backward_hess"
+MEASURES = tuple(f"{measure}{norm}" for measure in RAW_MEASURES for norm in ("", "_norm"))
+FAMILIES = {"upstream": MEASURES[:4], "downstream": MEASURES[4:]}
 
 BATCH_NUMBERS = 2**22
 """Products of Jacobians held at once: 32 MiB."""
@@ -27,7 +29,9 @@ def similarities(model, images):
     """
     weights = [weight.double() for weight in model.weights]
     biases = [bias.double() for bias in model.biases]
-    sums = {measure: [weight.new_zeros(len(weight), len(weight)) for weight in weights[:-1]] for measure in MEASURES}
+    sums = {
+        measure: [weight.new_zeros(len(weight), len(weight)) for weight in weights[:-1]] for measure in RAW_MEASURES
+    }
     means = [weight.new_zeros(len(weight)) for weight in weights[:-1]]
     batches = images.split(max(1, BATCH_NUMBERS // max(model.sizes[1:]) ** 2))
     for batch in batches:
@@ -48,7 +52,15 @@ def similarities(model, images):
             sums["backward_hess"][layer] += rooted.T @ rooted - average.T @ average
     signed = {measure: [total / len(images) for total in totals] for measure, totals in sums.items()}
     signed |= {f"{measure}_norm": list(map(_normalised, matrices)) for measure, matrices in signed.items()}
-    return {measure: [matrix.abs().cpu() for matrix in matrices] for measure, matrices in signed.items()}
+    return {measure: [matrix.abs().cpu() for matrix in signed[measure]] for measure in MEASURES}
+
+
+def pair_group(measure, other):
+    """What two measures have in common: NORM, one being the other normalised; UP or DOWN, the family; else CROSS."""
+    if measure.removesuffix("_norm") == other.removesuffix("_norm"):
+        return "NORM"
+    families = {family for family, measures in FAMILIES.items() if {measure, other} & set(measures)}
+    return {"upstream": "UP", "downstream": "DOWN"}[families.pop()] if len(families) == 1 else "CROSS"
 
 
 def _activations(weights, biases, images):

@@ -3,6 +3,7 @@
 import numpy
 import torch
 from scipy import stats
+from sklearn.metrics import adjusted_rand_score
 
 
 def wilson_interval(accuracy, images):
@@ -212,3 +213,51 @@ def element_centric_similarity(labels, others):
     same, same_others = numpy.equal.outer(labels, labels), numpy.equal.outer(others, others)
     shared = (same & same_others).sum(1)
     return float((shared / numpy.maximum(same.sum(1), same_others.sum(1))).mean())
+
+
+def shuffled_similarity(labels, others):
+    """What `element_centric_similarity` is on average if one of the partitions is dealt out anew at random.
+
+    Exact: clusters of sizes a and b among n nodes then share a hypergeometric number of nodes, with the mean a b / n and
+    the variance a b (n - a) (n - b) / (n^2 (n - 1)).  labels, others: [n], any integers.
+    """
+    n = len(labels)
+    sizes, other_sizes = (numpy.unique(partition, return_counts=True)[1] for partition in (labels, others))
+    sizes = sizes[:, None]
+    mean = sizes * other_sizes / n
+    variance = mean * (n - sizes) * (n - other_sizes) / (n * max(n - 1, 1))
+    return float(((mean**2 + variance) / numpy.maximum(sizes, other_sizes)).sum() / n)
+
+
+def compare_partitions(labels, others):
+    """Agreement of two partitions, by two measures, and what the first would be for shuffled labels.
+
+    Returns {"similarity": `element_centric_similarity`, "shuffled": `shuffled_similarity`, "adjusted_rand": the Rand
+    index adjusted for chance (Hubert & Arabie 1985), 0 for shuffled labels on average}.  labels, others: [n].
+    """
+    return {
+        "similarity": element_centric_similarity(labels, others),
+        "shuffled": shuffled_similarity(labels, others),
+        "adjusted_rand": float(adjusted_rand_score(labels, others)),
+    }
+
+
+def compare_with_untrained(modularities, untrained):
+    """How the modularities Q of some networks compare with those of untrained ones; NaN are left out.
+
+    Returns {"n", "mean", "sd", "untrained_n", "untrained_mean", "untrained_sd", "z": how many standard deviations of
+    untrained networks the mean lies above their mean, "p": one-sided, of the Mann-Whitney test that Q is higher}.
+    Standard deviations are those of a sample; what is not defined is NaN, and p 1.
+    """
+    summary = {}
+    for prefix, values in (("", modularities), ("untrained_", untrained)):
+        values = numpy.asarray(values, dtype=float)
+        values = values[~numpy.isnan(values)]
+        summary[f"{prefix}n"] = len(values)
+        summary[f"{prefix}mean"] = float(values.mean()) if len(values) else numpy.nan
+        summary[f"{prefix}sd"] = float(values.std(ddof=1)) if len(values) > 1 else numpy.nan
+    sd = summary["untrained_sd"]
+    summary["z"] = (summary["mean"] - summary["untrained_mean"]) / sd if sd > 0 else numpy.nan
+    defined = summary["n"] and summary["untrained_n"]
+    test = stats.mannwhitneyu(modularities, untrained, alternative="greater", nan_policy="omit") if defined else None
+    return summary | {"p": float(test.pvalue) if test else 1.0}

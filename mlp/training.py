@@ -57,6 +57,8 @@ def train(
     l1=0.0,
     l2=0.0,
     pruning=None,
+    lr_decay=None,
+    early_stopping=None,
 ):
     """Train networks of one shape, in place, side by side; yield the state of each after each epoch.
 
@@ -69,50 +71,128 @@ def train(
     models: MLPs of equal sizes.  images: [n, inputs].  labels: [n].
     splits, generators: what to train on and validate with, as `split_validation` returns, and what decides the order of
     mini-batches and which activations are dropped: one for all networks, or one for each.
+    learning_rate, dropout, l1, l2: a number for all networks, or a list with one for each.
     dropout: share of each hidden layer's activations that is set to zero in a step, the others growing to make up.
     l1, l2: added to the loss are l1 sum |w| + l2 sum w^2 over all weights; biases are free.
     pruning: None, or the share of zeros in each weight matrix at the first and after the last step; in between,
     `polynomial_sparsity`.  Every PRUNING_INTERVAL steps the weights to keep are chosen anew, and all others are zero
     whenever the network is used (Zhu & Gupta 2017).  Biases are never pruned.
-    Yields one row per network: network, epoch (from 1), and measured after the epoch on all images training_loss,
-    training_accuracy, validation_loss, validation_accuracy (cross-entropies in nats, accuracies as fractions; NaN where
-    there are no images).
+    lr_decay: None, or (factor, patience): a network's learning rate is multiplied by the factor whenever its validation
+    loss has not fallen below its lowest for more than `patience` epochs in a row, as torch's ReduceLROnPlateau does.
+    early_stopping: None, or a number of epochs: a network whose validation loss has not fallen below its lowest for so
+    many epochs stops, while others go on; and all end with the weights of their lowest validation loss.
+    Yields one row per network still in training: network, epoch (from 1), learning_rate during the epoch, and measured
+    after it on all images training_loss, training_accuracy, validation_loss, validation_accuracy (cross-entropies in
+    nats, accuracies as fractions; NaN where there are no images).
     Raises InputError if a loss is no longer finite.
     """
     weights, biases = stacked(models)
     parameters = [parameter.requires_grad_() for parameter in (*weights, *biases)]
-    optimizer = torch.optim.Adam(parameters, lr=learning_rate, eps=adam_epsilon, fused=True)
-    noise = [_twin(generator, images.device) for generator in generators] if dropout else []
+    best = [parameter.detach().clone() for parameter in parameters] if early_stopping else parameters
+    learning_rate, dropout, l1, l2 = (_per_network(value, models) for value in (learning_rate, dropout, l1, l2))
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate.max().item(), eps=adam_epsilon, fused=True)
+    noise = _dropout_noise(dropout, generators, images.device) if dropout.any() else None
+    running = torch.arange(len(models))
+    lowest = torch.full([len(models)], torch.inf, dtype=torch.float64)
+    stale, undecayed = torch.zeros(2, len(models), dtype=torch.int64)  # epochs since the lowest, or also since a decay
     steps = epochs * -(-len(splits[0][0]) // batch_size)
     step, kept = 0, None
     for epoch in range(1, epochs + 1):
         orders = [split[torch.randperm(len(split), generator=g)] for (split, _), g in zip(splits, generators)]
-        for batch in torch.stack(orders).to(images.device).split(batch_size, dim=1):
+        orders = torch.stack(orders if len(orders) == 1 else [orders[k] for k in running])
+        for batch in orders.to(images.device).split(batch_size, dim=1):
             if pruning:
                 kept = _prune(weights, kept, step, steps, pruning)
             factors = None
-            if dropout:
-                factors = [_dropout_factors(layer.shape[1], batch.shape[1], dropout, noise) for layer in biases[:-1]]
+            if noise:
+                factors = [_dropout_factors(layer.shape[1], batch.shape[1], noise, running) for layer in biases[:-1]]
             if len(batch) == 1:
                 batch = batch[0]
             logits = stacked_logits(weights, biases, images[batch], factors)
             loss = cross_entropy(logits, labels[batch].expand(len(logits), -1), reduction="sum") / logits.shape[2]
-            if l1:
-                loss = loss + l1 * sum(weight.abs().sum() for weight in weights)
-            if l2:
-                loss = loss + l2 * sum(weight.square().sum() for weight in weights)
             optimizer.zero_grad()
             loss.backward()
-            optimizer.step()
+            _add_penalties(weights, l1[running], l2[running])
+            _step(optimizer, parameters, learning_rate[running])
             step += 1
         if pruning:
             kept = _prune(weights, kept, step, steps, pruning)
-        yield _state(weights, biases, images, labels, splits, epoch, learning_rate)
+        rows = _state(weights, biases, images, labels, splits, epoch, running, learning_rate)
+        yield rows
+
+        losses = torch.tensor([row["validation_loss"] for row in rows], dtype=torch.float64)
+        falls = losses < lowest[running]
+        lowest[running] = losses.minimum(lowest[running])
+        for waited in (stale, undecayed):
+            waited[running] = torch.where(falls, 0, waited[running] + 1)
+        if lr_decay:
+            factor, patience = lr_decay
+            learning_rate[undecayed > patience] *= factor
+            undecayed[undecayed > patience] = 0
+        if early_stopping:
+            for stack, parameter in zip(best, parameters):
+                stack[running[falls]] = parameter.detach()[falls]
+            goes_on = stale[running] < early_stopping
+            if not goes_on.any():
+                break
+            if not goes_on.all():
+                running = running[goes_on]
+                parameters = _select(goes_on, optimizer, parameters)
+                weights, biases = parameters[: len(weights)], parameters[len(weights) :]
     with torch.no_grad():
         for k, model in enumerate(models):
-            for stack, own in ((weights, model.weights), (biases, model.biases)):
-                for stacked_parameter, parameter in zip(stack, own):
-                    parameter.copy_(stacked_parameter[k])
+            for stack, parameter in zip(best, (*model.weights, *model.biases), strict=True):
+                parameter.copy_(stack[k])
+
+
+def _per_network(value, models):
+    """A number for all networks, or one for each, as a float64 tensor [networks]."""
+    return torch.tensor(value, dtype=torch.float64).expand(len(models)).clone()
+
+
+def _like(values, parameter):
+    """Numbers [networks] in the shape, type and place to be multiplied by stacked parameters."""
+    return values.to(parameter).view(-1, *[1] * (parameter.ndim - 1))
+
+
+@torch.no_grad()
+def _add_penalties(weights, l1, l2):
+    """Add the gradients of l1 sum |w| + l2 sum w^2 to those of the weights."""
+    for weight in weights:
+        if l1.any():
+            weight.grad.addcmul_(weight.sign(), _like(l1, weight))
+        if l2.any():
+            weight.grad.addcmul_(weight, _like(2 * l2, weight))
+
+
+@torch.no_grad()
+def _step(optimizer, parameters, learning_rate):
+    """A step of Adam with a learning rate for each network.
+
+    The optimizer has one rate, and its step is proportional to it: it goes at the highest one, and the networks with
+    lower rates go back part of the way.
+    """
+    highest = learning_rate.max()
+    optimizer.param_groups[0]["lr"] = highest.item()
+    if (learning_rate == highest).all():
+        optimizer.step()
+        return
+    before = [parameter.clone() for parameter in parameters]
+    optimizer.step()
+    for parameter, old in zip(parameters, before):
+        torch.lerp(old, parameter, _like(learning_rate / highest, parameter).expand_as(parameter), out=parameter)
+
+
+def _select(networks, optimizer, parameters):
+    """The stacks of parameters, and in the optimizer of moments, of some of the networks (boolean)."""
+    selected = []
+    for parameter in parameters:
+        chosen = networks.to(parameter.device)
+        selected.append(parameter.detach()[chosen].requires_grad_())
+        moments = optimizer.state.pop(parameter)
+        optimizer.state[selected[-1]] = {name: m[chosen] if m.ndim else m for name, m in moments.items()}
+    optimizer.param_groups[0]["params"] = selected
+    return selected
 
 
 def polynomial_sparsity(step, steps, initial, final):
@@ -144,16 +224,27 @@ def _prune(weights, kept, step, steps, pruning):
     return kept
 
 
-def _twin(generator, device):
-    """A generator on a device that depends on the state of another."""
-    seed = torch.randint(2**62, (), generator=generator)
-    return torch.Generator(device).manual_seed(int(seed))
+def _dropout_noise(rates, generators, device):
+    """What decides which activations are dropped: (rate, generator) pairs, and the pair that each network follows.
+
+    Networks of one rate and generator share a pair, and each pair gives what it would give alone.
+    """
+    seeds = [torch.randint(2**62, (), generator=generator).item() for generator in generators]
+    sources = range(len(rates)) if len(seeds) > 1 else [0] * len(rates)
+    follows = list(zip(rates.tolist(), sources))
+    pairs = list(dict.fromkeys(follows))
+    noise = [(rate, torch.Generator(device).manual_seed(seeds[source])) for rate, source in pairs]
+    return noise, torch.tensor([pairs.index(pair) for pair in follows], device=device)
 
 
-def _dropout_factors(neurons, images, rate, generators):
-    """What to multiply activations by: 0 where they are dropped, else 1 / (1 - rate): [generators, neurons, images]."""
-    factors = [torch.empty(neurons, images, device=g.device).bernoulli_(1 - rate, generator=g) for g in generators]
-    return torch.stack(factors).div_(1 - rate)
+def _dropout_factors(neurons, images, noise, running):
+    """What to multiply activations by: 0 where dropped, else 1 / (1 - rate): [networks, or 1 for all, neurons, n]."""
+    pairs, follows = noise
+    factors = [
+        torch.empty(neurons, images, device=generator.device).bernoulli_(1 - rate, generator=generator).div_(1 - rate)
+        for rate, generator in pairs
+    ]
+    return torch.stack(factors) if len(pairs) == 1 else torch.stack(factors)[follows[running]]
 
 
 def stacked_logits(weights, biases, images, factors=None):
@@ -197,14 +288,14 @@ def evaluate(weights, biases, images, labels):
     return torch.cat(losses, dim=1), torch.cat(hits, dim=1)
 
 
-def _state(weights, biases, images, labels, splits, epoch, learning_rate):
+def _state(weights, biases, images, labels, splits, epoch, running, learning_rate):
     """The rows that `train` yields."""
     losses, hits = (measure.cpu() for measure in evaluate(weights, biases, images, labels))
-    if not losses.isfinite().all():
-        raise InputError(f"--lr {learning_rate}: the loss is not finite after epoch {epoch}; choose a smaller one")
     rows = []
-    for k, (loss, hit) in enumerate(zip(losses, hits)):
-        row = {"network": k, "epoch": epoch}
+    for k, rate, loss, hit in zip(running.tolist(), learning_rate[running].tolist(), losses, hits):
+        if not loss.isfinite().all():
+            raise InputError(f"--lr {rate}: the loss is not finite after epoch {epoch}; choose a smaller one")
+        row = {"network": k, "epoch": epoch, "learning_rate": rate}
         for name, chosen in zip(("training", "validation"), splits[min(k, len(splits) - 1)]):
             row[f"{name}_loss"] = loss[chosen].double().mean().item()
             row[f"{name}_accuracy"] = hit[chosen].double().mean().item()

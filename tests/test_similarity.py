@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy
 
 import mlp.similarity
 from mlp.model import MLP, initial_model
-from mlp.similarity import MEASURES, similarities
+from mlp.similarity import FAMILIES, MEASURES, RAW_MEASURES, pair_group, similarities
 
 
 def brute_force(model, images, labels):
@@ -24,7 +24,7 @@ def brute_force(model, images, labels):
 
         return run
 
-    matrices = {measure: [] for measure in MEASURES}
+    matrices = {measure: [] for measure in RAW_MEASURES}
     for layer in range(1, len(layers)):
         rest = through(layer, len(layers))
         hidden = vmap(through(0, layer))(images)
@@ -71,7 +71,8 @@ def test_what_follows_from_the_definitions(digit_images):
     with torch.no_grad():
         last = (model.weights[-1].double().T @ model.weights[-1].double()).abs()
     torch.testing.assert_close(found["backward_jac"][-1], last)
-    assert set(found) == {f"{measure}{norm}" for measure in MEASURES for norm in ("", "_norm")}
+    assert tuple(found) == MEASURES
+    assert set(found) == {f"{measure}{norm}" for measure in RAW_MEASURES for norm in ("", "_norm")}
     for measure, matrices in found.items():
         assert [matrix.shape for matrix in matrices] == [(20, 20), (12, 12)]
         for matrix in matrices:

@@ -125,7 +125,7 @@ def test_dropout_multiplies_hidden_activations(digit_images, monkeypatch):
         return 2 * ((torch.arange(activations.numel()).view(activations.shape) * 7) % 3 > 0)
 
     monkeypatch.setattr(
-        mlp.training, "_dropout_factors", lambda neurons, n, rate, _: factors(torch.empty(neurons, n)).unsqueeze(0)
+        mlp.training, "_dropout_factors", lambda neurons, n, *_: factors(torch.empty(neurons, n)).unsqueeze(0)
     )
     models, rows = trained([0, 1], *digit_images, dropout=0.5)
     plain = plain_loop(*digit_images, factors=factors)
@@ -135,7 +135,9 @@ def test_dropout_multiplies_hidden_activations(digit_images, monkeypatch):
 
 
 def test_dropped_activations_are_a_random_share():
-    factors = mlp.training._dropout_factors(100, 1000, 0.3, [torch.Generator().manual_seed(seed) for seed in (0, 1)])
+    generators = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
+    noise = mlp.training._dropout_noise(torch.tensor([0.3, 0.3]), generators, torch.device("cpu"))
+    factors = mlp.training._dropout_factors(100, 1000, noise, torch.arange(2))
     assert factors.shape == (2, 100, 1000)
     values, counts = factors.unique(return_counts=True)
     assert values.tolist() == pytest.approx([0, 1 / 0.7])
@@ -150,6 +152,60 @@ def test_dropout_and_pruning_of_a_network_do_not_depend_on_the_others(digit_imag
     for k, model in enumerate(together):
         (alone,), _ = trained([k], *digit_images, **options)
         assert_equal_networks(model, alone)
+
+
+SWEEP = {
+    "learning_rate": [1e-2, 3e-3, 1e-2, 5e-3],
+    "dropout": [0.4, 0.4, 0.1, 0.2],
+    "l1": [0, 1e-3, 0, 2e-3],
+    "l2": [0, 0, 1e-2, 1e-3],
+}
+
+
+@pytest.mark.parametrize("separate", [False, True])
+@pytest.mark.parametrize("schedule", [{}, {"lr_decay": (0.5, 0), "early_stopping": 2}])
+def test_each_network_of_a_sweep_is_the_one_trained_alone(digit_images, separate, schedule):
+    """Also after others have stopped, and with learning rates that fall one by one."""
+    images, labels = digit_images
+    options = {"separate": separate, "epochs": 25, **schedule}
+    together, history = trained([0, 1, 2, 3], *digit_images, **SWEEP, **options)
+    lengths = []
+    for k, model in enumerate(together):
+        its_options = {name: values[k] for name, values in SWEEP.items()}
+        (alone,), its_history = trained([k], images, labels, **its_options, **options)
+        torch.testing.assert_close(model(images), alone(images), rtol=0.02, atol=0.02)
+        rows = [row for state in history for row in state if row["network"] == k]
+        assert [row["learning_rate"] for row in rows] == pytest.approx([row["learning_rate"] for (row,) in its_history])
+        lengths.append(len(rows))
+    if schedule:
+        assert len(set(lengths)) > 1, "all stop together, which tests little"
+
+
+def test_early_stopping_and_decay_follow_the_validation_loss(digit_images):
+    """The learning rates are those of torch's scheduler, and the weights those of the lowest validation loss."""
+    images, labels = digit_images
+    models = [initial_model((784, 6, 4, 3), seed) for seed in (0, 1, 2)]
+    generator = torch.Generator().manual_seed(0)
+    splits = [(torch.arange(150), torch.arange(150, 400))]  # few images, soon known by heart
+    options = {"learning_rate": [0.03, 0.01, 0.02], "lr_decay": (0.3, 2), "early_stopping": 5}
+    history = list(train(models, images, labels, splits, [generator], 200, 50, **options))
+    ends = []
+    for k, model in enumerate(models):
+        rows = [row for state in history for row in state if row["network"] == k]
+        losses = [row["validation_loss"] for row in rows]
+        best = losses.index(min(losses))
+        assert len(losses) == best + 1 + 5
+        ends.append(len(losses))
+        loss = torch.nn.functional.cross_entropy(model(images[150:]), labels[150:]).item()
+        assert loss == pytest.approx(losses[best], rel=1e-4)
+        optimizer = torch.optim.SGD(model.parameters(), lr=options["learning_rate"][k])
+        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.3, patience=2, threshold=0)
+        for row in rows:
+            assert row["learning_rate"] == pytest.approx(optimizer.param_groups[0]["lr"])
+            scheduler.step(row["validation_loss"])
+        assert rows[-1]["learning_rate"] < rows[0]["learning_rate"]
+    assert len(set(ends)) > 1
+    assert len(history) == max(ends) < 200
 
 
 def test_pruning_equals_a_plain_loop(digit_images):
