@@ -3,12 +3,13 @@
 # make evidence        the experiment over 100 networks: does it survive a control?
 # make clusterability  are the weights made of clusters?  trains and analyses the networks of Filan et al.
 # make specialization  are clusters of neurons specialised?  trains and analyses the networks of Casper et al.
+# make similarity      do neurons see alike, or act alike?  trains and analyses the networks of Lange et al.
 # make benchmark       how fast all this is, side by side with the obvious ways
 
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: figures test evidence clusterability specialization benchmark clean
+.PHONY: figures test evidence clusterability specialization similarity benchmark clean
 
 figures: .venv/installed
 	$(BIN)/python train.py
@@ -35,6 +36,15 @@ CASPER = mlp/casper/mlp_mnist0123456789
 specialization: .venv/installed
 	$(BIN)/python train.py --recipe casper --networks 3 --separate-batches --save-dir mlp/casper --figures-dir figures/casper
 	$(BIN)/python are_modules_specialized.py $(CASPER).pt $(CASPER)_unpruned.pt --figures-dir figures/specialization
+
+LANGE = $(BIN)/python train.py --recipe lange --networks 3 --separate-batches
+
+similarity: .venv/installed
+	$(LANGE) --dropout 0,0.1,0.2,0.3,0.4,0.5,0.6,0.7 --save-dir mlp/lange_dropout --figures-dir figures/lange_dropout
+	$(LANGE) --l2 1e-4,1e-3,1e-2 --save-dir mlp/lange_l2 --figures-dir figures/lange_l2
+	$(LANGE) --l1 1e-5,1e-4,1e-3 --save-dir mlp/lange_l1 --figures-dir figures/lange_l1
+	$(BIN)/python are_modules_upstream_downstream.py mlp/lange_dropout/mlp_mnist0123456789.pt \
+		mlp/lange_l2/mlp_mnist0123456789.pt mlp/lange_l1/mlp_mnist0123456789.pt --figures-dir figures/similarity
 
 benchmark: .venv/installed
 	$(BIN)/python benchmark.py

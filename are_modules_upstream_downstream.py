@@ -1,4 +1,4 @@
-"""Do neurons see alike, or act alike?  Upstream and downstream similarity of the neurons of a layer (Lange et al. 2022).
+"""Do neurons see alike, or act alike?  Clusters by upstream and by downstream similarity (Lange et al. 2022).
 
     python are_modules_upstream_downstream.py [CHECKPOINT ...]
 
@@ -7,9 +7,11 @@ upstream_downstream_agreement.csv and .json (of each two measures), upstream_dow
 cluster of each neuron), and upstream_downstream_modularity, _matrices and _agreement (.png, .pdf).
 """
 
-from itertools import combinations
+from itertools import combinations, product
+from operator import itemgetter
 
 import numpy
+import torch
 from scipy import stats
 from tqdm import tqdm
 
@@ -32,17 +34,14 @@ from mlp.similarity import FAMILIES, MEASURES, pair_group, similarities
 from mlp.similarity_plots import plot_agreement, plot_modularity, plot_similarities
 from mlp.statistics import compare_partitions, compare_with_untrained, effective_clusters
 
-BASELINE = "untrained"
+BASELINE = "random initialisation"
+ALL = "all trained"
 PAIRS = tuple(combinations(MEASURES, 2))
-GROUPS = {
-    "UP": "upstream: covariance, input Jacobian",
-    "DOWN": "downstream: output Jacobian, Hessian",
-    "CROSS": "one upstream, one downstream",
-    "NORM": "a measure, and the same normalised",
-}
+GROUPS = "UP", "DOWN", "CROSS", "NORM"
+AGREEMENTS = "similarity", "shuffled", "adjusted_rand"
 REGULARIZATION = "dropout", "l1", "l2"
-SHOWN = "forward_cov_norm", "backward_hess_norm"
-"""The measures whose matrices are drawn."""
+HYPERPARAMETERS = "lr", *REGULARIZATION
+DRAWN = "forward_cov_norm", "backward_hess_norm"
 
 
 def parse_args(argv):
@@ -51,7 +50,7 @@ def parse_args(argv):
     parser.add_argument(
         "--untrained",
         type=integer(2),
-        default=24,
+        default=100,
         metavar="N",
         help="compare with so many untrained networks (default: %(default)s)",
     )
@@ -88,89 +87,91 @@ def main(argv=None):
     for network in networks:
         network["accuracy"] = accuracy(network["model"].to(args.device), images, labels)
     trained = accurate(networks, args.least_accuracy)
-    untrained = untrained_networks(networks[0], args.untrained, args.seed)
     drawn = extremes(trained)
 
-    rows, agreements, clusters, matrices = [], [], [], []
+    rows, agreements, clusters, pictures = [], [], [], []
+    untrained = untrained_networks(networks[0], args.untrained, args.seed)
     for network in tqdm([*trained, *untrained], desc="networks", unit="network"):
         similarity = similarities(network["model"].to(args.device), images)
         partitions = partitioned(similarity, args.restarts, args.seed)
-        rows += [modularity_row(network, *key, *partition) for key, partition in partitions.items()]
+        rows += [modularity_row(network, *key, *found) for key, found in partitions.items()]
         agreements += agreement_rows(network, partitions)
         if network["condition"] != BASELINE:
             clusters += cluster_rows(network, partitions)
-        if network in drawn:
-            matrices.append(drawn_matrices(network, similarity, partitions))
+        if name(network) in drawn:
+            title = f"{network['condition']}, network {network['network']}"
+            pictures.append({"title": title, "similarity": similarity, "partitions": partitions})
     conditions = adjusted(pooled_modularity(rows))
-    trends = adjusted(regularization_trends(trained, rows))
-    agreement = pooled_agreement(agreements)
+    trends = adjusted(regularization_trends(rows))
+    agreement, contrasts = pooled_agreement(agreements), agreement_contrasts(agreements)
 
-    record = run_record(args, device=args.device, seed=args.seed, checkpoints=abouts)
-    pooled = {"conditions": conditions, "trends": trends, "agreement": agreement}
+    record = run_record(args, device=args.device, seed=args.seed, images=len(images), checkpoints=abouts)
+    pooled = {"conditions": conditions, "trends": trends, "agreement": agreement, "contrasts": contrasts}
     save_results(figures / "upstream_downstream", rows, record | pooled)
     save_results(figures / "upstream_downstream_agreement", agreements, record)
     save_results(figures / "upstream_downstream_clusters", clusters, record)
-    save_figure(plot_modularity(rows), figures / "upstream_downstream_modularity")
-    save_figure(plot_similarities(matrices, SHOWN), figures / "upstream_downstream_matrices")
-    save_figure(plot_agreement(agreements, MEASURES, BASELINE), figures / "upstream_downstream_agreement")
+    save_figure(plot_modularity(rows, dropouts(rows), BASELINE), figures / "upstream_downstream_modularity")
+    save_figure(plot_similarities(pictures, DRAWN), figures / "upstream_downstream_matrices")
+    save_figure(plot_agreement(agreements, BASELINE), figures / "upstream_downstream_agreement")
 
     for family, measures in FAMILIES.items():
-        print(f"modularity Q, {family}: mean ± sd over networks (z: sds of untrained networks above their mean)")
+        print(f"modularity Q, {family}: mean ± sd over networks (z: in sds of untrained networks, from their mean)")
         print_table(printed_modularity(conditions, measures))
         print()
     if trends:
-        print("what regularisation does to Q: largest change of the mean (Kendall's tau; *: corrected p <= 0.05)")
+        print(
+            "measures whose Q rises or falls with regularisation (Kendall's tau, corrected p <= 0.05), largest change:"
+        )
         print_table(printed_trends(trends))
         print()
-    print("agreement of partitions: element-centric similarity (excess over shuffled labels), and adjusted Rand index")
+    print("agreement of partitions: element-centric similarity (above that of shuffled labels), adjusted Rand index")
     print_table(printed_agreement(agreement))
     print(f"saved {figures}/upstream_downstream{{,_agreement,_clusters}}.{{csv,json}}")
     print(f"saved {figures}/upstream_downstream_{{modularity,matrices,agreement}}.{{png,pdf}}")
     for note in notes(networks, rows, args.least_accuracy):
         print(f"note: {note}")
-    print(verdict(conditions, trends, agreement))
+    print(verdict(conditions, trends, contrasts))
 
 
 def refuse_different(networks):
     """Raise InputError unless all networks can be compared with the same untrained ones, layer by layer."""
-    for network in networks:
-        for what, value in (
-            ("layers", network["model"].sizes),
-            ("digits", network["digits"]),
-            ("init", network["init"]),
-        ):
-            first = networks[0]["model"].sizes if what == "layers" else networks[0][what]
-            if value != first:
-                names = f"{networks[0]['condition']} and {network['condition']}"
-                raise InputError(f"{names} differ in {what}, {first} and {value}; compare them in runs of their own")
+    traits = {
+        "layers": lambda network: network["model"].sizes,
+        "digits": itemgetter("digits"),
+        "initial weights": itemgetter("init"),
+    }
+    first = networks[0]
+    for network, (what, trait) in product(networks, traits.items()):
+        if trait(network) != trait(first):
+            names = f"{first['condition']} and {network['condition']}"
+            values = f"{trait(first)} and {trait(network)}"
+            raise InputError(f"{names} differ in their {what}, {values}; compare them in runs of their own")
 
 
+@torch.no_grad()
 def accuracy(model, images, labels):
-    return float((model(images).argmax(1) == labels).double().mean())
+    return (model(images).argmax(1) == labels).double().mean().item()
 
 
 def accurate(networks, least):
-    """The networks that read the digits well enough.  Raises InputError if there is none."""
+    """The networks that read the digits well enough.  Raises InputError if none does."""
     chosen = [network for network in networks if network["accuracy"] >= least]
     if not chosen:
         best = percent(max(network["accuracy"] for network in networks))
-        raise InputError(
-            f"--least-accuracy {least:g}: the best network reads {best} of the digits; name a smaller share"
-        )
+        raise InputError(f"--least-accuracy {least:g}: no network reads more than {best} right; name a smaller share")
     return chosen
 
 
 def untrained_networks(like, count, seed):
-    """Networks as they are before training."""
+    """Networks of the same shape before any training."""
     models = [initial_model(like["model"].sizes, seed + k, like["init"]) for k in range(count)]
     return [{"condition": BASELINE, "network": k, "model": model, "known": {}} for k, model in enumerate(models)]
 
 
 def extremes(networks):
-    """The names of the first network with the least, and of the first with the most dropout."""
-    by_dropout = sorted(networks, key=lambda network: network["known"].get("dropout", 0))
-    most = next(other for other in by_dropout if known_dropout(other) == known_dropout(by_dropout[-1]))
-    return {name(by_dropout[0]), name(most)}
+    """The names of the first networks with the least and with the most dropout; of one, if that is the same."""
+    rates = [network["known"].get("dropout", 0) for network in networks]
+    return [name(networks[rates.index(rate)]) for rate in sorted({min(rates), max(rates)})]
 
 
 def name(network):
@@ -178,9 +179,246 @@ def name(network):
 
 
 def partitioned(similarity, restarts, seed):
-    """The best partition found of each layer by each measure: {(layer, measure): (labels [neurons], Q)}."""
+    """The best partition found of each hidden layer by each measure: {(layer, measure): (labels [neurons], Q)}."""
     return {
         (layer, measure): maximise_modularity(matrix, restarts, seed)
         for measure, matrices in similarity.items()
         for layer, matrix in enumerate(matrices, 1)
     }
+
+
+def modularity_row(network, layer, measure, labels, modularity):
+    return {
+        "condition": network["condition"],
+        "network": network["network"],
+        **{rate: network["known"].get(rate) for rate in HYPERPARAMETERS},
+        "accuracy": network.get("accuracy"),
+        "layer": layer,
+        "measure": measure,
+        "q": modularity,
+        "clusters": effective_clusters(labels),
+        "neurons": len(labels),
+        "dead": int((labels < 0).sum()),
+    }
+
+
+def agreement_rows(network, partitions):
+    """How well the partitions of a layer by each two measures agree; NaN where one of them is not defined."""
+    rows = []
+    for layer, (measure, other) in product(dict.fromkeys(layer for layer, _ in partitions), PAIRS):
+        (labels, q), (other_labels, other_q) = partitions[layer, measure], partitions[layer, other]
+        defined = not numpy.isnan([q, other_q]).any()
+        rows.append(
+            {
+                "condition": network["condition"],
+                "network": network["network"],
+                "layer": layer,
+                "measure": measure,
+                "other": other,
+                "group": pair_group(measure, other),
+                **(compare_partitions(labels, other_labels) if defined else dict.fromkeys(AGREEMENTS, numpy.nan)),
+            }
+        )
+    return rows
+
+
+def cluster_rows(network, partitions):
+    """The cluster of each neuron by each measure; -1: none, since it is like no other."""
+    rows = {}
+    for (layer, measure), (labels, _) in partitions.items():
+        for neuron, label in enumerate(labels.tolist()):
+            about = {"condition": network["condition"], "network": network["network"], "layer": layer, "neuron": neuron}
+            rows.setdefault((layer, neuron), about)[measure] = label
+    return list(rows.values())
+
+
+def pooled_modularity(rows):
+    """The modularity of each condition, layer and measure against that of the untrained networks."""
+    lines = []
+    for of_measure in grouped(rows, "layer", "measure"):
+        *conditions, untrained = grouped(of_measure, "condition")
+        for group in conditions:
+            line = {key: group[0][key] for key in ("condition", "layer", "measure")}
+            line |= compare_with_untrained([row["q"] for row in group], [row["q"] for row in untrained])
+            lines.append(line | {"clusters": mean(row["clusters"] for row in group)})
+    return lines
+
+
+def series(rows, rate):
+    """The rows of networks that differ in one hyper-parameter alone; all others are at the least of all networks."""
+    known = [row for row in rows if all(isinstance(row[other], (int, float)) for other in HYPERPARAMETERS)]
+    others = [other for other in HYPERPARAMETERS if other != rate]
+    least = {other: min((row[other] for row in known), default=None) for other in others}
+    return [row for row in known if all(row[other] == least[other] for other in others)]
+
+
+def dropouts(rows):
+    """{condition: dropout rate} of the networks that differ in nothing else."""
+    return {row["condition"]: row["dropout"] for row in series(rows, "dropout")}
+
+
+def regularization_trends(rows):
+    """What each kind of regularisation does to Q: its rank correlation, and the largest change of the mean."""
+    trends = []
+    for rate in REGULARIZATION:
+        for of_measure in grouped(series(rows, rate), "layer", "measure"):
+            values, q = zip(*((row[rate], row["q"]) for row in of_measure if not numpy.isnan(row["q"])))
+            means = {
+                value: mean(score for own, score in zip(values, q) if own == value) for value in sorted(set(values))
+            }
+            if len(means) > 1:
+                first, *others = means
+                tau, p = stats.kendalltau(values, q)
+                trends.append(
+                    {
+                        "regularization": rate,
+                        "from": first,
+                        "to": others[-1],
+                        "layer": of_measure[0]["layer"],
+                        "measure": of_measure[0]["measure"],
+                        "networks": len(q),
+                        "q": means[first],
+                        "change": max((means[value] - means[first] for value in others), key=abs),
+                        "tau": tau,
+                        "p": numpy.nan_to_num(p, nan=1.0),
+                    }
+                )
+    return trends
+
+
+def adjusted(lines):
+    """The lines with their p-values adjusted for the number of all (Benjamini & Hochberg 1995)."""
+    p_values = stats.false_discovery_control([line["p"] for line in lines]).tolist() if lines else []
+    return [line | {"adjusted_p": p} for line, p in zip(lines, p_values)]
+
+
+def pooled_agreement(agreements):
+    """Mean agreement of the pairs of measures of each group, for each condition and layer."""
+    trained = [row for row in agreements if row["condition"] != BASELINE]
+    conditions = grouped(agreements, "condition")
+    if len(conditions) > 2:
+        conditions.insert(-1, [row | {"condition": ALL} for row in trained])
+    lines = []
+    for rows in conditions:
+        for group in grouped(rows, "layer", "group"):
+            line = {key: group[0][key] for key in ("condition", "layer", "group")}
+            lines.append(line | {key: mean(row[key] for row in group) for key in AGREEMENTS})
+    return lines
+
+
+def agreement_contrasts(agreements):
+    """Do partitions agree better within a family than across?  Each network counts once, by the mean of its layers.
+
+    Returns for trained and untrained networks the mean of each group, and the differences that matter with the p of a
+    two-sided Wilcoxon signed-rank test over networks.
+    """
+    lines = []
+    for kind in ("trained", BASELINE):
+        rows = [row for row in agreements if (row["condition"] == BASELINE) == (kind == BASELINE)]
+        networks = []
+        for own in grouped(rows, "condition", "network"):
+            means = {group: mean(row["similarity"] for row in own if row["group"] == group) for group in GROUPS}
+            means["shuffled"] = mean(row["shuffled"] for row in own if row["group"] == "CROSS")
+            networks.append(means)
+        for one, other in (("UP", "CROSS"), ("DOWN", "CROSS"), ("CROSS", "shuffled")):
+            pairs = [(means[one], means[other]) for means in networks]
+            differences = [a - b for a, b in pairs if not numpy.isnan(a - b) and a != b]
+            lines.append(
+                {
+                    "networks": kind,
+                    "n": len(networks),
+                    "one": one,
+                    "other": other,
+                    "mean": mean(a for a, _ in pairs),
+                    "other_mean": mean(b for _, b in pairs),
+                    "p": float(stats.wilcoxon(differences).pvalue) if differences else 1.0,
+                }
+            )
+    return lines
+
+
+def mean(values):
+    """The mean of those that are defined."""
+    defined = [value for value in values if not numpy.isnan(value)]
+    return float(numpy.mean(defined)) if defined else numpy.nan
+
+
+def printed_modularity(conditions, measures):
+    lines = []
+    for group in grouped(conditions, "condition", "layer"):
+        line = {"networks": group[0]["condition"], "n": str(group[0]["n"]), "layer": str(group[0]["layer"])}
+        found = {row["measure"]: row for row in group}
+        lines.append(line | {m: spread(found[m]) + f" ({found[m]['z']:+.1f})" for m in measures})
+    first = conditions[0]["condition"]
+    for group in grouped([row for row in conditions if row["condition"] == first], "layer"):
+        line = {"networks": BASELINE, "n": str(group[0]["untrained_n"]), "layer": str(group[0]["layer"])}
+        found = {row["measure"]: row for row in group}
+        lines.append(line | {m: spread(found[m], "untrained_") for m in measures})
+    return lines
+
+
+def spread(row, prefix=""):
+    middle, sd = row[f"{prefix}mean"], row[f"{prefix}sd"]
+    return f"{middle:.3f}" if numpy.isnan(sd) else f"{middle:.3f} ± {sd:.3f}"
+
+
+def printed_trends(trends):
+    lines = []
+    for group in grouped(trends, "regularization", "layer"):
+        line = {key: f"{group[0][key]}" for key in ("regularization", "from", "to", "networks", "layer")}
+        clear = [row for row in group if row["adjusted_p"] <= 0.05]
+        line["rises"] = f"{sum(row['tau'] > 0 for row in clear)} of {len(group)}"
+        line["falls"] = f"{sum(row['tau'] < 0 for row in clear)} of {len(group)}"
+        for family, measures in FAMILIES.items():
+            changes = [row["change"] for row in group if row["measure"] in measures]
+            line[family] = f"{min(changes):+.3f} to {max(changes):+.3f}"
+        lines.append(line)
+    return lines
+
+
+def printed_agreement(agreement):
+    lines = []
+    for rows in grouped(agreement, "condition", "layer"):
+        line = {"networks": rows[0]["condition"], "layer": str(rows[0]["layer"])}
+        found = {row["group"]: row for row in rows}
+        for group in GROUPS:
+            similarity, shuffled = found[group]["similarity"], found[group]["shuffled"]
+            line[group] = f"{similarity:.2f} ({similarity - shuffled:+.2f})"
+        lines.append(line | {f"ARI {group}": f"{found[group]['adjusted_rand']:.2f}" for group in GROUPS})
+    return lines
+
+
+def notes(networks, rows, least):
+    """What the reader should know before believing the tables."""
+    poor = [network for network in networks if network["accuracy"] < least]
+    if poor:
+        yield f"{len(poor)} of {len(networks)} networks read less than {percent(least)} of the digits and are left out"
+    dead = [row["dead"] for row in rows if row["condition"] != BASELINE and row["measure"] == MEASURES[0]]
+    if any(dead):
+        yield f"up to {max(dead)} neurons of a layer are dead and in no cluster; where partitions are compared, in one"
+    undefined = sum(numpy.isnan(row["q"]) for row in rows)
+    if undefined:
+        yield f"{undefined} of {len(rows)} modularities are not defined, since no two neurons are alike at all"
+
+
+def verdict(conditions, trends, contrasts):
+    high = sum(row["adjusted_p"] <= 0.05 for row in conditions)
+    sentences = [
+        "Verdict: Q is above that of untrained networks (corrected p <= 0.05) in "
+        f"{high} of {len(conditions)} conditions, layers and measures"
+    ]
+    for of_rate in grouped(trends, "regularization"):
+        rises = sum(row["adjusted_p"] <= 0.05 and row["tau"] > 0 for row in of_rate)
+        typical = numpy.median([row["change"] for row in of_rate])
+        rate, to = of_rate[0]["regularization"], of_rate[0]["to"]
+        sentences.append(f"{rate} up to {to:g} raises it in {rises} of {len(of_rate)}, by {typical:.3f} in the median")
+    up, down, cross = (line for line in contrasts if line["networks"] == "trained")
+    sentences.append(
+        f"partitions agree {up['mean']:.2f} within upstream, {down['mean']:.2f} within downstream, {cross['mean']:.2f} "
+        f"across (p = {up['p']:.2g}, {down['p']:.2g}), {cross['other_mean']:.2f} if labels are shuffled"
+    )
+    return "; ".join(sentences) + "."
+
+
+if __name__ == "__main__":
+    run(main)

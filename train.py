@@ -8,6 +8,7 @@ Writes mlp_mnist<digits>.pt to --save-dir, and training_history.csv, .json, .png
 """
 
 from itertools import product
+from math import prod
 from pathlib import Path
 
 import torch
@@ -185,8 +186,8 @@ def parse_args(argv):
 def main(argv=None):
     args = parse_args(argv)
     sizes = (PIXELS, *args.hidden_layers, len(args.digits))
+    refuse_more_than_memory(sizes, args.networks * prod(len(getattr(args, name)) for name in SWEPT), args.device)
     networks = hyperparameters(args)
-    refuse_more_than_memory(sizes, len(networks), args.device)
     folder = writable_folder(args.save_dir)
     figures = writable_folder(args.figures_dir)
     images, labels = (tensor.to(args.device) for tensor in load_digits(args.digits, True, args.data_dir))

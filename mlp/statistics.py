@@ -218,8 +218,8 @@ def element_centric_similarity(labels, others):
 def shuffled_similarity(labels, others):
     """What `element_centric_similarity` is on average if one of the partitions is dealt out anew at random.
 
-    Exact: clusters of sizes a and b among n nodes then share a hypergeometric number of nodes, with the mean a b / n and
-    the variance a b (n - a) (n - b) / (n^2 (n - 1)).  labels, others: [n], any integers.
+    Exact: of n nodes, clusters of a and of b then share a hypergeometric number, with mean a b / n and variance
+    a b (n - a) (n - b) / (n^2 (n - 1)).  labels, others: [n], any integers.
     """
     n = len(labels)
     sizes, other_sizes = (numpy.unique(partition, return_counts=True)[1] for partition in (labels, others))
@@ -245,19 +245,20 @@ def compare_partitions(labels, others):
 def compare_with_untrained(modularities, untrained):
     """How the modularities Q of some networks compare with those of untrained ones; NaN are left out.
 
-    Returns {"n", "mean", "sd", "untrained_n", "untrained_mean", "untrained_sd", "z": how many standard deviations of
-    untrained networks the mean lies above their mean, "p": one-sided, of the Mann-Whitney test that Q is higher}.
-    Standard deviations are those of a sample; what is not defined is NaN, and p 1.
+    Returns {"n", "mean", "sd", "untrained_n", "untrained_mean", "untrained_sd", "z", "p"}: z says how many standard
+    deviations of the untrained ones lie between the means, p is that of the one-sided Mann-Whitney test that trained
+    networks have a higher Q.  Standard deviations are those of samples; what is not defined is NaN, and p then 1.
     """
-    summary = {}
-    for prefix, values in (("", modularities), ("untrained_", untrained)):
-        values = numpy.asarray(values, dtype=float)
-        values = values[~numpy.isnan(values)]
-        summary[f"{prefix}n"] = len(values)
-        summary[f"{prefix}mean"] = float(values.mean()) if len(values) else numpy.nan
-        summary[f"{prefix}sd"] = float(values.std(ddof=1)) if len(values) > 1 else numpy.nan
-    sd = summary["untrained_sd"]
-    summary["z"] = (summary["mean"] - summary["untrained_mean"]) / sd if sd > 0 else numpy.nan
-    defined = summary["n"] and summary["untrained_n"]
-    test = stats.mannwhitneyu(modularities, untrained, alternative="greater", nan_policy="omit") if defined else None
-    return summary | {"p": float(test.pvalue) if test else 1.0}
+    trained, untrained = (
+        numpy.array([q for q in values if not numpy.isnan(q)]) for values in (modularities, untrained)
+    )
+    comparison = {}
+    for name, values in (("", trained), ("untrained_", untrained)):
+        comparison[f"{name}n"] = len(values)
+        comparison[f"{name}mean"] = float(values.mean()) if len(values) else numpy.nan
+        comparison[f"{name}sd"] = float(values.std(ddof=1)) if len(values) > 1 else numpy.nan
+    sd = comparison["untrained_sd"]
+    comparison["z"] = (comparison["mean"] - comparison["untrained_mean"]) / sd if sd > 0 else numpy.nan
+    tested = len(trained) > 0 and len(untrained) > 0
+    comparison["p"] = float(stats.mannwhitneyu(trained, untrained, alternative="greater").pvalue) if tested else 1.0
+    return comparison

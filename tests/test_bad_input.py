@@ -10,13 +10,20 @@ from torchvision.datasets import MNIST
 import are_modules_clusterable
 import are_modules_indegree_nobetween
 import are_modules_specialized
+import are_modules_upstream_downstream
 import benchmark
 import network_analysis
 import train
 from mlp.commandline import run
 from mlp.model import initial_model, save_checkpoint
 
-ANALYSES = [network_analysis, are_modules_indegree_nobetween, are_modules_clusterable, are_modules_specialized]
+ANALYSES = [
+    network_analysis,
+    are_modules_indegree_nobetween,
+    are_modules_clusterable,
+    are_modules_specialized,
+    are_modules_upstream_downstream,
+]
 
 
 def contents(folder):
@@ -74,6 +81,15 @@ BAD_OPTIONS = [
     ("--digits", "4-4", "two or more"),
     ("--dropout", "1", "from 0 to below 1"),
     ("--dropout", "-0.5", "'-0.5'"),
+    ("--dropout", "0,0.5,0", "repeats"),
+    ("--dropout", "0,,0.5", "''"),
+    ("--lr", "0.1,0", "'0'"),
+    ("--lr-decay", "0.25", "0.25,3"),
+    ("--lr-decay", "0.25,3,1", "0.25,3"),
+    ("--lr-decay", "1,3", "between 0 and 1"),
+    ("--lr-decay", "0.5,-1", "'-1'"),
+    ("--lr-decay", "slow,3", "'slow'"),
+    ("--early-stopping", "0", "at least 1"),
     ("--l1", "-1", "at least 0"),
     ("--l2", "inf", "'inf'"),
     ("--adam-epsilon", "0", "above 0"),
@@ -85,7 +101,7 @@ BAD_OPTIONS = [
     ("--pruning", "-0.5,0.5", "'-0.5'"),
     ("--pruning", "half,0.9", "'half'"),
     ("--pruning-epochs", "0", "at least 1"),
-    ("--recipe", "cake", "'filan'"),
+    ("--recipe", "cake", "'lange'"),
     ("--seed", "-1", "'-1'"),
     ("--seed", "1" * 30, "1111"),
     ("--device", "tpu", "cpu or cuda"),
@@ -101,6 +117,13 @@ def test_training_options(refusal, option, value, sentence):
     message = refusal(train, option, value)
     assert option in message
     assert sentence in message
+
+
+@pytest.mark.parametrize("option, value", [("--early-stopping", "6"), ("--lr-decay", "0.5,3")])
+def test_nothing_to_stop_by(refusal, option, value):
+    message = refusal(train, option, value, "--val-fraction", "0")
+    assert option in message
+    assert "--val-fraction above 0" in message
 
 
 @pytest.mark.parametrize("script", [network_analysis, are_modules_indegree_nobetween])
@@ -167,6 +190,45 @@ def test_more_clusters_than_neurons(refusal, tmp_path):
     save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3, 3), 0), digits=(3, 5, 7))
     message = refusal(are_modules_specialized, tmp_path / "network.pt", "--clusters", "8", "--figures-dir", tmp_path)
     assert "--clusters 8: the networks of network have 7 hidden neurons; choose from 2 to 7" in message
+
+
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("--untrained", "1"),
+        ("--restarts", "0"),
+        ("--least-accuracy", "1.1"),
+        ("--least-accuracy", "x"),
+        ("--seed", "-1"),
+    ],
+)
+def test_counts_of_networks(refusal, option, value):
+    assert f"'{value}'" in refusal(are_modules_upstream_downstream, option, value)
+
+
+def test_networks_that_cannot_be_compared(refusal, tmp_path):
+    script, places = are_modules_upstream_downstream, ["--figures-dir", tmp_path]
+    save_checkpoint(tmp_path / "a.pt", initial_model((784, 4, 3), 0), digits=(3, 5, 7))
+    assert "--least-accuracy 0.99: no network reads more than" in refusal(
+        script, tmp_path / "a.pt", "--least-accuracy", "0.99", *places
+    )
+    for sizes, about in (
+        ((784, 5, 3), {"digits": (3, 5, 7)}),
+        ((784, 4, 3), {"digits": (3, 5, 8)}),
+        ((784, 4, 3), {"digits": (3, 5, 7), "init": "glorot"}),
+    ):
+        save_checkpoint(tmp_path / "b.pt", initial_model(sizes, 0), **about)
+        message = refusal(script, tmp_path / "a.pt", tmp_path / "b.pt", *places)
+        assert "a and b differ in their" in message
+        assert "runs of their own" in message
+
+
+@pytest.mark.parametrize("script", ANALYSES[2:])
+@pytest.mark.parametrize("networks", [3, [], ["dropout"], {}])
+def test_damaged_hyperparameters(refusal, script, networks, tmp_path):
+    model = initial_model((784, 20, 3), 0)
+    save_checkpoint(tmp_path / "network.pt", model, digits=(3, 5, 7), networks=networks)
+    assert "train them again" in refusal(script, tmp_path / "network.pt", "--figures-dir", tmp_path)
 
 
 @pytest.mark.parametrize("script", [train, *ANALYSES[1:]])

@@ -376,3 +376,12 @@ def test_the_diagonal_and_dead_nodes_play_no_part():
     alone, q = maximise_modularity(numpy.eye(3), 10, seed=0)
     assert alone.tolist() == [-1, -1, -1]
     assert numpy.isnan(q)
+
+
+def test_rounding_may_break_the_symmetry():
+    matrix = random_similarity(12, 0)
+    labels, q = maximise_modularity(matrix, 10, seed=0)
+    matrix[2, 5] *= 1 + 1e-12
+    others, its_q = maximise_modularity(matrix, 10, seed=0)
+    assert its_q == pytest.approx(q)
+    assert others.tolist() == labels.tolist()

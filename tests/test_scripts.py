@@ -5,23 +5,28 @@ import json
 import math
 import re
 import signal
+import statistics
 import subprocess
 import sys
 
+import networkx
 import pytest
 import torch
 from conftest import REPOSITORY
 from scipy.stats import ks_2samp
+from sklearn.metrics import adjusted_rand_score
 from torch import nn
 
 import benchmark
 import train
 from mlp.data import load_digits
 from mlp.model import initial_model, load_checkpoint, load_networks
+from mlp.similarity import MEASURES, similarities
 
 ABLATION = "are_modules_indegree_nobetween.py"
 CLUSTERING = "are_modules_clusterable.py"
 SPECIALIZATION = "are_modules_specialized.py"
+SIMILARITY = "are_modules_upstream_downstream.py"
 
 
 def table(path):
@@ -381,6 +386,7 @@ def test_every_script_explains_itself(workshop, shell):
         (ABLATION, "--top-inputs"),
         (CLUSTERING, "--shuffles"),
         (SPECIALIZATION, "--draws"),
+        (SIMILARITY, "--untrained"),
         ("benchmark.py", "--repeats"),
     ):
         done = shell(script, "--help", cwd=workshop)
@@ -412,7 +418,8 @@ def test_the_recipe_prunes_a_trained_network(filan):
     assert pruned.sizes == unpruned.sizes == (784, 256, 256, 256, 256, 10)
     assert all((weight == 0).double().mean().item() == pytest.approx(0.9, abs=1e-3) for weight in pruned.weights)
     assert all(weight.all() for weight in unpruned.weights)
-    assert (about["condition"], before["condition"]) == ("pruned, dropout", "unpruned, dropout")
+    assert about["networks"][0]["condition"] == "pruned, dropout"
+    assert before["networks"][0]["condition"] == "unpruned, dropout"
     assert "--dropout 0.5 --pruning 0.5,0.9 --pruning-epochs 20" in about["record"]["recipe"]
     assert 0.97 < about["record"]["test"][0]["accuracy"] < 0.985
     assert 0.96 < before["record"]["test"][0]["accuracy"] < 0.985
@@ -539,7 +546,7 @@ def test_pruning_many_networks_with_penalties(workshop, shell, tmp_path):
     assert done.returncode == 0, done.stderr
     models, about = load_networks(tmp_path / "mlp_mnist0129.pt")
     assert about["digits"] == [0, 1, 2, 9]
-    assert about["condition"] == "pruned, dropout, l1, l2"
+    assert [network["condition"] for network in about["networks"]] == ["pruned, dropout, l1, l2"] * 2
     for model in models:
         assert all((w == 0).sum() == w.numel() - round(w.numel() * 0.5) for w in model.weights)
     before, _ = load_networks(tmp_path / "mlp_mnist0129_unpruned.pt")
@@ -648,3 +655,158 @@ def test_ties_alone_are_no_finding(workshop, shell, tmp_path):
     assert all(float(row["accuracy_p"]) < 0.06 and float(row["accuracy_p_conservative"]) == 1 for row in rows)
     assert "accuracy: 0 of 4 clusters, 0 of 4 random; range: 0 of 4" in done.stdout.splitlines()[-1]
     assert "note: ties" in done.stdout
+
+
+# Lange et al. (2022)
+
+
+@pytest.fixture(scope="module")
+def sweep(workshop, shell, tmp_path_factory):
+    """The recipe for a few epochs, with and without dropout, and what its analysis writes."""
+    place = tmp_path_factory.mktemp("sweep")
+    options = "--recipe lange --epochs 4 --dropout 0,0.5 --networks 2".split()
+    done = shell("train.py", *options, "--save-dir", place, "--figures-dir", place, cwd=workshop)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"dropout 0\.5, l2 +2 +4 \(4 to 4\)", done.stdout)
+    options = ["--untrained", "20", "--restarts", "30", "--figures-dir", place]
+    done = shell(SIMILARITY, place / "mlp_mnist0123456789.pt", *options, cwd=workshop)
+    assert done.returncode == 0, done.stderr
+    return place, done
+
+
+def test_a_sweep_is_one_training(sweep):
+    place, _ = sweep
+    models, about = load_networks(place / "mlp_mnist0123456789.pt")
+    assert len(models) == 4
+    rates = [(network["dropout"], network["seed"], network["l2"]) for network in about["networks"]]
+    assert rates == [(0, 0, 1e-5), (0, 1, 1e-5), (0.5, 0, 1e-5), (0.5, 1, 1e-5)]
+    conditions = [network["condition"] for network in about["networks"]]
+    assert conditions == ["dropout 0, l2"] * 2 + ["dropout 0.5, l2"] * 2
+    accuracies = [test["accuracy"] for test in about["record"]["test"]]
+    assert min(accuracies[:2]) > 0.94
+    assert min(accuracies[2:]) > 0.91
+
+
+def test_untrained_networks_are_as_published(sweep):
+    """Means of 40 networks, measured before this code was written; of 20, the mean Q has a standard error of 0.002."""
+    place, _ = sweep
+    expected = {
+        "forward_cov": (0.103, 0.101),
+        "forward_cov_norm": (0.098, 0.100),
+        "forward_jac": (0.080, 0.091),
+        "forward_jac_norm": (0.078, 0.090),
+        "backward_jac": (0.109, 0.102),
+        "backward_jac_norm": (0.107, 0.101),
+        "backward_hess": (0.111, 0.105),
+        "backward_hess_norm": (0.109, 0.104),
+    }
+    rows = [row for row in table(place / "upstream_downstream.csv") if row["condition"] == "random initialisation"]
+    for measure, layers in expected.items():
+        for layer, q in enumerate(layers, 1):
+            found = [float(row["q"]) for row in rows if (row["measure"], row["layer"]) == (measure, str(layer))]
+            assert len(found) == 20
+            assert statistics.mean(found) == pytest.approx(q, abs=0.01), (measure, layer)
+    clusters = [float(row["clusters"]) for row in rows]
+    assert 3.3 < statistics.mean(clusters) < 4.6
+    agreement = {
+        (line["layer"], line["group"]): line["similarity"]
+        for line in record(place / "upstream_downstream.json")["agreement"]
+        if line["condition"] == "random initialisation"
+    }
+    for layer in (1, 2):
+        assert agreement[layer, "CROSS"] == pytest.approx(0.26, abs=0.02)
+    assert agreement[1, "UP"] == pytest.approx(0.26, abs=0.02)
+    assert agreement[1, "DOWN"] == pytest.approx(0.60, abs=0.05)
+
+
+def test_dropout_raises_modularity(sweep):
+    """After four epochs already, most of all as seen from the pixels."""
+    place, done = sweep
+    pooled = record(place / "upstream_downstream.json")
+    q = {(line["condition"], line["layer"], line["measure"]): line for line in pooled["conditions"]}
+    for measure in ("forward_jac", "forward_jac_norm"):
+        without, with_dropout = (q[f"dropout {rate}, l2", 1, measure] for rate in ("0", "0.5"))
+        assert 0.09 < without["mean"] < 0.15
+        assert 0.22 < with_dropout["mean"] < 0.36
+        assert with_dropout["z"] > 20
+        assert (with_dropout["n"], with_dropout["untrained_n"]) == (2, 20)
+    trends = {(line["layer"], line["measure"]): line for line in pooled["trends"]}
+    assert len(trends) == 16
+    trend = trends[1, "forward_jac"]
+    assert (trend["regularization"], trend["from"], trend["to"], trend["networks"]) == ("dropout", 0, 0.5, 4)
+    expected = q["dropout 0.5, l2", 1, "forward_jac"]["mean"] - q["dropout 0, l2", 1, "forward_jac"]["mean"]
+    assert trend["change"] == pytest.approx(expected)
+    assert "dropout up to 0.5 raises it in" in done.stdout.splitlines()[-1]
+    stems = ("modularity", "matrices", "agreement")
+    assert figures_are_there(place, *(f"upstream_downstream_{stem}" for stem in stems))
+
+
+def test_the_numbers_follow_from_the_clusters(sweep):
+    """Q and agreement, computed again from the clusters that were written, by networkx and scikit-learn."""
+    place, _ = sweep
+    models, _ = load_networks(place / "mlp_mnist0123456789.pt")
+    images, _ = load_digits(range(10), train=False, data_dir=REPOSITORY / "data")
+    clusters = [row for row in table(place / "upstream_downstream_clusters.csv") if row["network"] == "2"]
+    assert len(clusters) == 128
+    matrices = similarities(models[2], images)
+    labels = {
+        (layer, measure): [int(row[measure]) for row in clusters if row["layer"] == str(layer)]
+        for layer in (1, 2)
+        for measure in MEASURES
+    }
+    for row in table(place / "upstream_downstream.csv"):
+        if row["condition"] == "dropout 0.5, l2" and row["network"] == "2":
+            its_labels = labels[int(row["layer"]), row["measure"]]
+            matrix = matrices[row["measure"]][int(row["layer"]) - 1].clone().fill_diagonal_(0)
+            graph = networkx.from_numpy_array(matrix.numpy())
+            communities = [{i for i, own in enumerate(its_labels) if own == label} for label in set(its_labels)]
+            assert networkx.community.modularity(graph, communities) == pytest.approx(float(row["q"]), abs=1e-6)
+            assert its_labels.count(-1) == int(row["dead"])
+    groups = []
+    for row in table(place / "upstream_downstream_agreement.csv"):
+        if row["condition"] == "dropout 0.5, l2" and row["network"] == "2":
+            pair = [labels[int(row["layer"]), row[key]] for key in ("measure", "other")]
+            assert float(row["adjusted_rand"]) == pytest.approx(adjusted_rand_score(*pair))
+            groups.append((row["layer"], row["group"]))
+    assert {key: groups.count(key) for key in groups} == {
+        (layer, group): n for layer in "12" for group, n in (("UP", 4), ("DOWN", 4), ("CROSS", 16), ("NORM", 4))
+    }
+
+
+def test_the_same_command_gives_the_same_similarities(workshop, readme_network, shell, tmp_path):
+    """And it works on the network of the README, whose three layers are small."""
+    options = ["--untrained", "3", "--restarts", "5", "--seed", "2"]
+    for place in ("one", "two"):
+        done = shell(SIMILARITY, *options, "--figures-dir", tmp_path / place, cwd=workshop)
+        assert done.returncode == 0, done.stderr
+    for path in (tmp_path / "one").iterdir():
+        if path.suffix != ".json":
+            assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
+    rows = table(tmp_path / "one" / "upstream_downstream.csv")
+    assert len(rows) == 4 * 3 * 8
+    assert done.stdout.splitlines()[-1].startswith("Verdict: Q is above that of untrained networks")
+    assert "what regularisation" not in done.stdout
+
+
+def test_layers_too_small_for_clusters(workshop, shell, tmp_path):
+    """A single neuron is like no other: what is not defined is said, and the rest is there."""
+    torch.save(initial_model((784, 6, 1, 2), seed=0).state_dict(), tmp_path / "mine.pt")
+    options = ["mine.pt", "--digits", "8,1", "--least-accuracy", "0", "--untrained", "2", "--figures-dir", "."]
+    done = shell(workshop / SIMILARITY, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search("note: [0-9]+ of 48 modularities are not defined", done.stdout)
+    rows = table(tmp_path / "upstream_downstream.csv")
+    assert all(row["q"] == "" for row in rows if row["layer"] == "2")
+    assert any(row["q"] for row in rows if row["layer"] == "1")
+
+
+def test_networks_that_read_badly_are_left_out(workshop, readme_network, shell, tmp_path):
+    torch.save(initial_model((784, 8, 8, 8, 3), seed=0).state_dict(), tmp_path / "mine.pt")
+    options = [readme_network[0], "mine.pt", "--untrained", "2", "--restarts", "2", "--figures-dir", "."]
+    done = shell(workshop / SIMILARITY, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "note: 1 of 2 networks read less than 80.0 % of the digits and are left out" in done.stdout
+    assert {row["condition"] for row in table(tmp_path / "upstream_downstream.csv")} == {
+        "unpruned",
+        "random initialisation",
+    }

@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -6,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 import mlp.similarity
 from mlp.model import MLP, initial_model
-from mlp.similarity import FAMILIES, MEASURES, RAW_MEASURES, pair_group, similarities
+from mlp.similarity import MEASURES, RAW_MEASURES, pair_group, similarities
 
 
 def brute_force(model, images, labels):
@@ -108,3 +110,12 @@ def test_the_network_is_left_as_it_was(digit_images):
     before = [parameter.clone() for parameter in model.parameters()]
     similarities(model, digit_images[0])
     assert all(torch.equal(*pair) for pair in zip(before, model.parameters()))
+
+
+def test_pairs_of_measures():
+    groups = [pair_group(*pair) for pair in combinations(MEASURES, 2)]
+    assert {group: groups.count(group) for group in groups} == {"NORM": 4, "UP": 4, "DOWN": 4, "CROSS": 16}
+    assert pair_group("forward_jac_norm", "forward_cov") == "UP"
+    assert pair_group("backward_hess", "backward_jac_norm") == "DOWN"
+    assert pair_group("forward_cov", "forward_cov_norm") == "NORM"
+    assert pair_group("forward_jac", "backward_jac") == "CROSS"

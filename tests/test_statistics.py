@@ -1,6 +1,6 @@
 import copy
 import math
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy
 import pytest
@@ -21,8 +21,10 @@ from mlp.statistics import (
     centred,
     class_range,
     combine_networks,
+    compare_partitions,
     compare_with_null,
     compare_with_shuffles,
+    compare_with_untrained,
     effective_clusters,
     element_centric_similarity,
     fisher_p_value,
@@ -30,6 +32,7 @@ from mlp.statistics import (
     rank_p_value,
     ratio_effect,
     shuffle_weights,
+    shuffled_similarity,
     wilson_interval,
 )
 
@@ -361,3 +364,37 @@ def test_random_partitions_agree_by_chance():
     draws = numpy.random.default_rng(0)
     found = [element_centric_similarity(*draws.integers(0, 4, (2, 64))) for _ in range(300)]
     assert numpy.mean(found) == pytest.approx(0.263, abs=0.005)
+
+
+@given(st.lists(st.integers(-1, 2), min_size=1, max_size=6), st.integers(0, 10**6))
+def test_shuffled_similarity_is_the_mean_of_all_permutations(labels, seed):
+    others = numpy.random.default_rng(seed).integers(0, 3, len(labels)).tolist()
+    every = [element_centric_similarity(labels, order) for order in permutations(others)]
+    assert shuffled_similarity(labels, others) == pytest.approx(numpy.mean(every))
+    assert shuffled_similarity(others, labels) == pytest.approx(numpy.mean(every))
+
+
+def test_partitions_are_compared_with_chance():
+    draws = numpy.random.default_rng(0)
+    labels = draws.integers(0, 4, 64)
+    same = compare_partitions(labels, (labels + 1) % 4)
+    assert (same["similarity"], same["adjusted_rand"]) == (1, 1)
+    shuffled = [compare_partitions(labels, draws.permutation(labels)) for _ in range(300)]
+    assert numpy.mean([row["similarity"] for row in shuffled]) == pytest.approx(same["shuffled"], abs=0.003)
+    assert numpy.mean([row["adjusted_rand"] for row in shuffled]) == pytest.approx(0, abs=0.005)
+
+
+def test_comparison_with_untrained_networks_by_hand():
+    comparison = compare_with_untrained([0.5, math.nan, 0.7], [0.1, 0.2, 0.3, math.nan])
+    assert (comparison["n"], comparison["untrained_n"]) == (2, 3)
+    assert comparison["mean"] == pytest.approx(0.6)
+    assert comparison["sd"] == pytest.approx(0.1 * math.sqrt(2))
+    assert comparison["untrained_mean"] == pytest.approx(0.2)
+    assert comparison["z"] == pytest.approx(0.4 / 0.1)
+    assert comparison["p"] == pytest.approx(1 / math.comb(5, 2))
+    alone = compare_with_untrained([0.25], [0.1, 0.2, 0.3])
+    assert math.isnan(alone["sd"])
+    assert alone["p"] == pytest.approx(2 / 4), "one of the others lies above"
+    nothing = compare_with_untrained([math.nan], [0.1, 0.1])
+    assert (nothing["n"], nothing["p"]) == (0, 1)
+    assert math.isnan(nothing["mean"]) and math.isnan(nothing["z"])
