@@ -11,7 +11,6 @@ from itertools import combinations, product
 from operator import itemgetter
 
 import numpy
-import torch
 from scipy import stats
 from tqdm import tqdm
 
@@ -27,12 +26,13 @@ from mlp.commandline import (
     selected_conditions,
 )
 from mlp.data import load_digits
-from mlp.model import initial_model
+from mlp.model import initial_model, stacked
 from mlp.modules import maximise_modularity
 from mlp.results import grouped, percent, print_table, run_record, save_figure, save_results, writable_folder
 from mlp.similarity import FAMILIES, MEASURES, pair_group, similarities
 from mlp.similarity_plots import plot_agreement, plot_modularity, plot_similarities
-from mlp.statistics import compare_partitions, compare_with_untrained, effective_clusters
+from mlp.statistics import compare_partitions, compare_with_untrained, defined_mean, effective_clusters
+from mlp.training import evaluate
 
 BASELINE = "random initialisation"
 ALL = "all trained"
@@ -84,8 +84,9 @@ def main(argv=None):
     refuse_different(networks)
     figures = writable_folder(args.figures_dir)
     images, labels = (tensor.to(args.device) for tensor in load_digits(networks[0]["digits"], False, args.data_dir))
-    for network in networks:
-        network["accuracy"] = accuracy(network["model"].to(args.device), images, labels)
+    _, hits = evaluate(*stacked([network["model"].to(args.device) for network in networks]), images, labels)
+    for network, hit in zip(networks, hits):
+        network["accuracy"] = hit.double().mean().item()
     trained = accurate(networks, args.least_accuracy)
     drawn = extremes(trained)
 
@@ -110,7 +111,7 @@ def main(argv=None):
     save_results(figures / "upstream_downstream", rows, record | pooled)
     save_results(figures / "upstream_downstream_agreement", agreements, record)
     save_results(figures / "upstream_downstream_clusters", clusters, record)
-    save_figure(plot_modularity(rows, dropouts(rows), BASELINE), figures / "upstream_downstream_modularity")
+    save_figure(plot_modularity(rows, conditions, dropouts(rows)), figures / "upstream_downstream_modularity")
     save_figure(plot_similarities(pictures, DRAWN), figures / "upstream_downstream_matrices")
     save_figure(plot_agreement(agreements, BASELINE), figures / "upstream_downstream_agreement")
 
@@ -146,11 +147,6 @@ def refuse_different(networks):
             names = f"{first['condition']} and {network['condition']}"
             values = f"{trait(first)} and {trait(network)}"
             raise InputError(f"{names} differ in their {what}, {values}; compare them in runs of their own")
-
-
-@torch.no_grad()
-def accuracy(model, images, labels):
-    return (model(images).argmax(1) == labels).double().mean().item()
 
 
 def accurate(networks, least):
@@ -196,7 +192,7 @@ def modularity_row(network, layer, measure, labels, modularity):
         "layer": layer,
         "measure": measure,
         "q": modularity,
-        "clusters": effective_clusters(labels),
+        "clusters": numpy.nan if numpy.isnan(modularity) else effective_clusters(labels),
         "neurons": len(labels),
         "dead": int((labels < 0).sum()),
     }
@@ -240,13 +236,13 @@ def pooled_modularity(rows):
         for group in conditions:
             line = {key: group[0][key] for key in ("condition", "layer", "measure")}
             line |= compare_with_untrained([row["q"] for row in group], [row["q"] for row in untrained])
-            lines.append(line | {"clusters": mean(row["clusters"] for row in group)})
+            lines.append(line | {"clusters": defined_mean(row["clusters"] for row in group)})
     return lines
 
 
 def series(rows, rate):
     """The rows of networks that differ in one hyper-parameter alone; all others are at the least of all networks."""
-    known = [row for row in rows if all(isinstance(row[other], (int, float)) for other in HYPERPARAMETERS)]
+    known = [row for row in rows if all(row[other] is not None for other in HYPERPARAMETERS)]
     others = [other for other in HYPERPARAMETERS if other != rate]
     least = {other: min((row[other] for row in known), default=None) for other in others}
     return [row for row in known if all(row[other] == least[other] for other in others)]
@@ -264,7 +260,8 @@ def regularization_trends(rows):
         for of_measure in grouped(series(rows, rate), "layer", "measure"):
             values, q = zip(*((row[rate], row["q"]) for row in of_measure if not numpy.isnan(row["q"])))
             means = {
-                value: mean(score for own, score in zip(values, q) if own == value) for value in sorted(set(values))
+                value: defined_mean(score for own, score in zip(values, q) if own == value)
+                for value in sorted(set(values))
             }
             if len(means) > 1:
                 first, *others = means
@@ -302,7 +299,7 @@ def pooled_agreement(agreements):
     for rows in conditions:
         for group in grouped(rows, "layer", "group"):
             line = {key: group[0][key] for key in ("condition", "layer", "group")}
-            lines.append(line | {key: mean(row[key] for row in group) for key in AGREEMENTS})
+            lines.append(line | {key: defined_mean(row[key] for row in group) for key in AGREEMENTS})
     return lines
 
 
@@ -317,8 +314,8 @@ def agreement_contrasts(agreements):
         rows = [row for row in agreements if (row["condition"] == BASELINE) == (kind == BASELINE)]
         networks = []
         for own in grouped(rows, "condition", "network"):
-            means = {group: mean(row["similarity"] for row in own if row["group"] == group) for group in GROUPS}
-            means["shuffled"] = mean(row["shuffled"] for row in own if row["group"] == "CROSS")
+            means = {group: defined_mean(row["similarity"] for row in own if row["group"] == group) for group in GROUPS}
+            means["shuffled"] = defined_mean(row["shuffled"] for row in own if row["group"] == "CROSS")
             networks.append(means)
         for one, other in (("UP", "CROSS"), ("DOWN", "CROSS"), ("CROSS", "shuffled")):
             pairs = [(means[one], means[other]) for means in networks]
@@ -329,18 +326,12 @@ def agreement_contrasts(agreements):
                     "n": len(networks),
                     "one": one,
                     "other": other,
-                    "mean": mean(a for a, _ in pairs),
-                    "other_mean": mean(b for _, b in pairs),
+                    "mean": defined_mean(a for a, _ in pairs),
+                    "other_mean": defined_mean(b for _, b in pairs),
                     "p": float(stats.wilcoxon(differences).pvalue) if differences else 1.0,
                 }
             )
     return lines
-
-
-def mean(values):
-    """The mean of those that are defined."""
-    defined = [value for value in values if not numpy.isnan(value)]
-    return float(numpy.mean(defined)) if defined else numpy.nan
 
 
 def printed_modularity(conditions, measures):

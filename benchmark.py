@@ -1,6 +1,6 @@
 """Measure how fast this repository is, side by side with the obvious ways to do the same.
 
-    python benchmark.py            (needs igraph: pip install -r tests/requirements.txt)
+    python benchmark.py
 
 Writes benchmark.csv and .json, and benchmark_engines.csv, .json, .png and .pdf to --figures-dir.
 """
@@ -18,6 +18,7 @@ import torch
 from joblib import Parallel, cpu_count, delayed
 from sklearn.cluster import SpectralClustering
 from torch import nn
+from torch.func import hessian, jacrev, vmap
 from torch.utils.data import DataLoader, Subset, TensorDataset
 from torchvision.datasets import MNIST
 from torchvision.transforms import ToTensor
@@ -32,6 +33,7 @@ from mlp.model import PIXELS, initial_model
 from mlp.modules import KMEANS_STARTS, matched_modules, n_cut, spectral_clusters
 from mlp.plots import plot_engine_times
 from mlp.results import print_table, run_record, save_figure, save_results, writable_folder
+from mlp.similarity import similarities
 from mlp.training import largest_weights, split_validation, train
 
 DIGITS = (3, 5, 7)
@@ -49,6 +51,8 @@ FILAN_IMAGES = 6400
 DROPOUT = 0.5
 CLUSTERS = 12
 SHUFFLES = 50
+LANGE_NETWORK = (PIXELS, 64, 64, 10)
+SIMILARITY_IMAGES = 1000
 
 
 def parse_args(argv):
@@ -85,6 +89,9 @@ def main(argv=None):
     rows += compared(f"{CLUSTERS} clusters and n-cut", pruned, seconds, reference)
     seconds = shuffle_times(weights, args.repeats)
     rows += compared(f"n-cut of {SHUFFLES} shuffled copies", pruned, seconds, reference=list(seconds)[-1])
+    seconds = similarity_times(test_images[:SIMILARITY_IMAGES], test_labels, args.repeats)
+    task = f"8 similarities of neurons, {SIMILARITY_IMAGES} images"
+    rows += compared(task, spelled(LANGE_NETWORK), seconds, reference="closed forms")
     growth = []
     for width in tqdm(WIDTHS, desc="growth"):
         sizes = (PIXELS, width, width, 10)
@@ -291,6 +298,31 @@ def shuffle_times(weights, repeats):
         Parallel(n_jobs=jobs)(tasks)
 
     return {f"on {jobs} cores": timed(repeats, copies, jobs) for jobs in sorted({1, cpu_count()})}
+
+
+def similarity_times(images, labels, repeats):
+    """Seconds for all measures of both hidden layers, in double precision."""
+    model = initial_model(LANGE_NETWORK, seed=0).double()
+    images, labels = images.double(), labels[: len(images)]
+    modules = [module for layer in model.layers for module in (layer, nn.ReLU())][:-1]
+
+    def differentiated():
+        for end in range(2, len(modules), 2):
+            before, after = nn.Sequential(*modules[:end]), nn.Sequential(*modules[end:])
+            hidden = before(images).detach()
+            torch.cov(hidden.T, correction=0)
+            seen = vmap(jacrev(before), chunk_size=100)(images)
+            (seen @ seen.mT).mean(0)
+            done = vmap(jacrev(after))(hidden)
+            (done.mT @ done).mean(0)
+            vmap(hessian(lambda h, label, after=after: nn.functional.cross_entropy(after(h), label)))(
+                hidden, labels
+            ).mean(0)
+
+    return {
+        "torch.func": timed(repeats, differentiated),
+        "closed forms": timed(repeats, similarities, model, images),
+    }
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def parse_args(argv):
         type=decay,
         metavar="FACTOR,PATIENCE",
         help="multiply a network's learning rate by FACTOR when its validation loss has not reached a new low for more "
-        "than PATIENCE epochs, as in 0.25,3 (default: no decay)",
+        "than PATIENCE epochs, as in 0.25,3; before pruning (default: no decay)",
     )
     parser.add_argument(
         "--early-stopping",
@@ -201,7 +201,7 @@ def main(argv=None):
 
     history = []
     for stage, epochs, options in stages(args):
-        options |= dict(zip(SWEPT[1:], regularization), adam_epsilon=args.adam_epsilon, lr_decay=args.lr_decay)
+        options |= dict(zip(SWEPT[1:], regularization), adam_epsilon=args.adam_epsilon)
         states = train(models, images, labels, splits, generators, epochs, args.batch_size, rates, **options)
         before = history[-1]["epoch"] if history else 0
         rows = []
@@ -239,10 +239,11 @@ def hyperparameters(args):
 
 def stages(args):
     """What to train, one after the other: (ending of the checkpoint's name, epochs, options)."""
-    trained = {"pruning": None, "early_stopping": args.early_stopping}
+    trained = {"pruning": None, "lr_decay": args.lr_decay, "early_stopping": args.early_stopping}
     if args.pruning is None:
         return [("", args.epochs, trained)]
-    pruned = {"pruning": args.pruning, "early_stopping": None}
+    # the validation loss follows the schedule of pruning, and says nothing about when to stop
+    pruned = {"pruning": args.pruning, "lr_decay": None, "early_stopping": None}
     return [("_unpruned", args.epochs, trained), ("", args.pruning_epochs, pruned)]
 
 

@@ -277,14 +277,16 @@ def selected_conditions(args):
     for path in args.checkpoints or [None]:
         models, digits, about = selected_networks(path, args)
         known = about.get("networks", [{}] * (max(models) + 1))
-        if not (isinstance(known, list) and len(known) > max(models) and all(isinstance(k, dict) for k in known)):
+        described = isinstance(known, list) and len(known) > max(models) and all(isinstance(k, dict) for k in known)
+        if not described or about.get("init", "default") not in ("default", "glorot"):
             raise InputError(f"{path}: what it says about its networks is damaged; train them again")
         taken = {network["condition"] for network in networks}
         for k, model in models.items():
             condition = str(known[k].get("condition", path.stem if path else "trained"))
             condition += f" ({path})" if condition in taken else ""
-            network = {"condition": condition, "network": k, "model": model, "digits": digits, "known": known[k]}
-            networks.append(network | {"init": "glorot" if about.get("init") == "glorot" else "default"})
+            network = {"condition": condition, "network": k, "model": model, "digits": digits}
+            numbers = {name: value for name, value in known[k].items() if isinstance(value, (int, float))}
+            networks.append(network | {"init": about.get("init", "default"), "known": numbers})
         abouts.append(about)
     return networks, abouts
 

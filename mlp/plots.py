@@ -89,7 +89,8 @@ def plot_history(history, tests, classes, counts, pruned_from=None):
             axes.axvline(pruned_from + 0.5, color="black", linestyle="-.", linewidth=1, label="pruning begins")
     loss_axes.legend()
     accuracy_axes.legend(loc="center right")
-    networks = "" if len(tests) == 1 else f"{len(tests)} networks, median and range; "
+    shown = "median and range" + (" of those still in training" if len(states[-1]) < len(tests) else "")
+    networks = "" if len(tests) == 1 else f"{len(tests)} networks, {shown}; "
     images = ", ".join(f"{n:,} {split}" for split, n in counts.items() if n)
     figure.suptitle(f"Training history ({networks}{images} images)", fontsize=10)
     return figure

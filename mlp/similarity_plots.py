@@ -1,5 +1,7 @@
 """Figures of the similarity of neurons, in the style of `mlp.plots`."""
 
+from itertools import product
+
 import numpy
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -8,55 +10,59 @@ from mlp.cluster_plots import cluster_color
 from mlp.plots import GREY, styled
 from mlp.results import grouped
 from mlp.similarity import FAMILIES, MEASURES, RAW_MEASURES
+from mlp.statistics import defined_mean
 
-NORM_STYLES = {"": ("#3f90da", "o", "-", "raw"), "_norm": ("#e76300", "s", "--", "normalised (_norm)")}
-"""Of each raw measure and of the same normalised."""
+STYLES = {
+    "": (-0.008, "#3f90da", "o", "-", "raw"),
+    "_norm": (0.008, "#e76300", "s", "--", "normalised (_norm)"),
+}
+"""Of the raw measures and of the normalised: shift to the side, colour, marker, line, and name."""
 
 
 @styled
-def plot_modularity(rows, dropouts, baseline):
+def plot_modularity(rows, conditions, dropouts):
     """Q of each network by each measure, a row of panels per layer, above the band of the untrained networks.
 
-    rows: `condition`, `layer`, `measure`, `q`; untrained networks have the condition `baseline`.
+    rows: `condition`, `layer`, `measure`, `q` of each network.  conditions: `condition`, `layer`, `measure`, `mean`,
+    `untrained_mean`, `untrained_sd`, `untrained_n`.
     dropouts: {condition: rate}, those that stand on an axis of dropout; all others stand to the right of it.
     """
-    trained = list(dict.fromkeys(row["condition"] for row in rows if row["condition"] != baseline))
-    others = [condition for condition in trained if condition not in dropouts]
+    others = [row["condition"] for row in conditions if row["condition"] not in dropouts]
     end = max(dropouts.values(), default=-0.15)
-    positions = dropouts | {condition: end + 0.15 + 0.1 * place for place, condition in enumerate(others)}
-    layers = grouped(rows, "layer")
+    positions = dropouts | {
+        condition: end + 0.15 + 0.1 * place for place, condition in enumerate(dict.fromkeys(others))
+    }
+    layers = sorted({row["layer"] for row in conditions})
     figure = Figure(figsize=(10, 1.3 + 2.1 * len(layers)), layout="constrained")
     panels = figure.subplots(len(layers), len(RAW_MEASURES), sharex=True, sharey=True, squeeze=False)
-    for line, of_layer in zip(panels, layers):
-        for axes, raw in zip(line, RAW_MEASURES):
-            for shift, (norm, (color, marker, dashes, label)) in zip((-0.008, 0.008), NORM_STYLES.items()):
-                found = [row for row in of_layer if row["measure"] == raw + norm]
-                q = {group[0]["condition"]: [row["q"] for row in group] for group in grouped(found, "condition")}
-                untrained = q.pop(baseline)
-                middle, sd = numpy.nanmean(untrained), numpy.nanstd(untrained, ddof=1)
-                band = f"untrained, {label}: mean ± 2 sd (n = {len(untrained)})"
-                axes.axhspan(middle - 2 * sd, middle + 2 * sd, color=color, alpha=0.2, linewidth=0, label=band)
-                for condition, values in q.items():
-                    places = [positions[condition] + shift] * len(values)
-                    axes.scatter(places, values, s=5, color=color, alpha=0.6, linewidths=0)
-                means = {condition: numpy.nanmean(values) for condition, values in q.items()}
-                curve = sorted(dropouts, key=dropouts.get)
-                style = {"color": color, "marker": marker, "markersize": 4, "linewidth": 1.2}
-                for group, dash in ((curve, dashes), (others, "")):
-                    places = [positions[condition] + shift for condition in group]
-                    axes.plot(places, [means[condition] for condition in group], linestyle=dash, **style)
-                axes.plot([], [], linestyle=dashes, label=f"{label}: mean; dots: networks", **style)
+    for (axes, (layer, raw)), (norm, style) in product(zip(panels.flat, product(layers, RAW_MEASURES)), STYLES.items()):
+        shift, color, marker, dashes, label = style
+
+        def here(row, layer=layer, measure=raw + norm):
+            return (row["layer"], row["measure"]) == (layer, measure) and row["condition"] in positions
+
+        dots = [(positions[row["condition"]] + shift, row["q"]) for row in rows if here(row)]
+        axes.scatter(*zip(*dots), s=5, color=color, alpha=0.6, linewidths=0)
+        means = {row["condition"]: row for row in conditions if here(row)}
+        for group, dash in ((sorted(dropouts, key=dropouts.get), dashes), (dict.fromkeys(others), "")):
+            places = [positions[condition] + shift for condition in group]
+            q = [means[condition]["mean"] for condition in group]
+            axes.plot(places, q, color=color, marker=marker, markersize=4, linewidth=1.2, linestyle=dash)
+        untrained = next(iter(means.values()))
+        middle, sd = untrained["untrained_mean"], untrained["untrained_sd"]
+        band = f"untrained, {label}: mean ± 2 sd (n = {untrained['untrained_n']})"
+        axes.axhspan(middle - 2 * sd, middle + 2 * sd, color=color, alpha=0.2, linewidth=0, label=band)
+        line = {"color": color, "marker": marker, "markersize": 4, "linewidth": 1.2, "linestyle": dashes}
+        axes.plot([], [], label=f"{label}: mean; dots: networks", **line)
     panels[0, 0].set_ylim(0, None)
     for axes, raw in zip(panels[0], RAW_MEASURES):
         axes.set_title(raw)
     for axes in panels[-1]:
         names = [f"{dropouts[condition]:g}" if condition in dropouts else condition for condition in positions]
         axes.set_xticks(list(positions.values()), names, rotation=90, fontsize=7)
-        axes.set_xlabel(
-            "dropout rate, and other networks" if others and dropouts else "dropout rate" if dropouts else ""
-        )
-    for axes, of_layer in zip(panels[:, 0], layers):
-        axes.set_ylabel(f"modularity Q, layer {of_layer[0]['layer']}")
+        axes.set_xlabel("dropout rate" + (", and other networks" if others else "") if dropouts else "")
+    for axes, layer in zip(panels[:, 0], layers):
+        axes.set_ylabel(f"modularity Q, layer {layer}")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
@@ -115,7 +121,7 @@ def plot_agreement(rows, baseline):
         table = numpy.full((size, size), numpy.nan)
         for pair in grouped(chosen, "measure", "other"):
             place = [MEASURES.index(pair[0][key]) for key in ("measure", "other")]
-            table[tuple(place)] = table[tuple(place[::-1])] = numpy.nanmean([row["similarity"] for row in pair])
+            table[tuple(place)] = table[tuple(place[::-1])] = defined_mean(row["similarity"] for row in pair)
         image = axes.imshow(table, cmap="cividis", vmin=0.2, vmax=0.85)
         for row, column in zip(*numpy.nonzero(~numpy.isnan(table))):
             value = table[row, column]

@@ -242,6 +242,12 @@ def compare_partitions(labels, others):
     }
 
 
+def defined_mean(values):
+    """The mean of the numbers that are not NaN; NaN if there are none."""
+    values = [value for value in values if not numpy.isnan(value)]
+    return float(numpy.mean(values)) if values else numpy.nan
+
+
 def compare_with_untrained(modularities, untrained):
     """How the modularities Q of some networks compare with those of untrained ones; NaN are left out.
 
@@ -255,7 +261,7 @@ def compare_with_untrained(modularities, untrained):
     comparison = {}
     for name, values in (("", trained), ("untrained_", untrained)):
         comparison[f"{name}n"] = len(values)
-        comparison[f"{name}mean"] = float(values.mean()) if len(values) else numpy.nan
+        comparison[f"{name}mean"] = defined_mean(values)
         comparison[f"{name}sd"] = float(values.std(ddof=1)) if len(values) > 1 else numpy.nan
     sd = comparison["untrained_sd"]
     comparison["z"] = (comparison["mean"] - comparison["untrained_mean"]) / sd if sd > 0 else numpy.nan

@@ -229,6 +229,8 @@ def test_damaged_hyperparameters(refusal, script, networks, tmp_path):
     model = initial_model((784, 20, 3), 0)
     save_checkpoint(tmp_path / "network.pt", model, digits=(3, 5, 7), networks=networks)
     assert "train them again" in refusal(script, tmp_path / "network.pt", "--figures-dir", tmp_path)
+    save_checkpoint(tmp_path / "network.pt", model, digits=(3, 5, 7), init=["glorot"])
+    assert "train them again" in refusal(script, tmp_path / "network.pt", "--figures-dir", tmp_path)
 
 
 @pytest.mark.parametrize("script", [train, *ANALYSES[1:]])

@@ -259,6 +259,8 @@ def test_benchmark_measures_every_way(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(benchmark, "FILAN_NETWORK", (784, 20, 20, 10))
     monkeypatch.setattr(benchmark, "FILAN_IMAGES", 256)
     monkeypatch.setattr(benchmark, "SHUFFLES", 2)
+    monkeypatch.setattr(benchmark, "LANGE_NETWORK", (784, 5, 4, 10))
+    monkeypatch.setattr(benchmark, "SIMILARITY_IMAGES", 20)
     benchmark.main(["--repeats", "1", "--figures-dir", str(tmp_path)])
     rows = table(tmp_path / "benchmark.csv")
     ways = {
@@ -274,6 +276,8 @@ def test_benchmark_measures_every_way(monkeypatch, tmp_path, capsys):
         "plain loop, images in memory",
         "5 at once",
         "on 1 cores",
+        "torch.func",
+        "closed forms",
     }
     n_cuts = {row["way"] for row in rows if "n-cut" in row["way"]}
     assert len(n_cuts) == 2
@@ -795,6 +799,7 @@ def test_layers_too_small_for_clusters(workshop, shell, tmp_path):
     done = shell(workshop / SIMILARITY, *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search("note: [0-9]+ of 48 modularities are not defined", done.stdout)
+    assert "Warning" not in done.stderr
     rows = table(tmp_path / "upstream_downstream.csv")
     assert all(row["q"] == "" for row in rows if row["layer"] == "2")
     assert any(row["q"] for row in rows if row["layer"] == "1")
