@@ -161,7 +161,10 @@ def accurate(networks, least):
 def untrained_networks(like, count, seed):
     """Networks of the same shape before any training."""
     models = [initial_model(like["model"].sizes, seed + k, like["init"]) for k in range(count)]
-    return [{"condition": BASELINE, "network": k, "model": model, "known": {}} for k, model in enumerate(models)]
+    return [
+        {"condition": BASELINE, "network": k, "model": model, "known": {"seed": seed + k}}
+        for k, model in enumerate(models)
+    ]
 
 
 def extremes(networks):
@@ -187,7 +190,7 @@ def modularity_row(network, layer, measure, labels, modularity):
     return {
         "condition": network["condition"],
         "network": network["network"],
-        **{rate: network["known"].get(rate) for rate in HYPERPARAMETERS},
+        **{name: network["known"].get(name) for name in ("seed", *HYPERPARAMETERS)},
         "accuracy": network.get("accuracy"),
         "layer": layer,
         "measure": measure,
@@ -208,6 +211,7 @@ def agreement_rows(network, partitions):
             {
                 "condition": network["condition"],
                 "network": network["network"],
+                "seed": network["known"].get("seed"),
                 "layer": layer,
                 "measure": measure,
                 "other": other,
@@ -304,30 +308,35 @@ def pooled_agreement(agreements):
 
 
 def agreement_contrasts(agreements):
-    """Do partitions agree better within a family than across?  Each network counts once, by the mean of its layers.
+    """Do partitions agree better within a family than across?
 
-    Returns for trained and untrained networks the mean of each group, and the differences that matter with the p of a
-    two-sided Wilcoxon signed-rank test over networks.
+    Networks of one seed began with the same weights and count as one, by their mean.  Returns for trained and untrained
+    networks the means that are compared, and the p of a two-sided Wilcoxon signed-rank test over seeds.
     """
     lines = []
     for kind in ("trained", BASELINE):
         rows = [row for row in agreements if (row["condition"] == BASELINE) == (kind == BASELINE)]
-        networks = []
-        for own in grouped(rows, "condition", "network"):
-            means = {group: defined_mean(row["similarity"] for row in own if row["group"] == group) for group in GROUPS}
-            means["shuffled"] = defined_mean(row["shuffled"] for row in own if row["group"] == "CROSS")
-            networks.append(means)
+        units = {}
+        for row in rows:
+            units.setdefault((row["condition"], row["network"]) if row["seed"] is None else row["seed"], []).append(row)
+        means = []
+        for own in units.values():
+            groups = {group: [row for row in own if row["group"] == group] for group in GROUPS}
+            similarity = {
+                group: defined_mean(row["similarity"] for row in its_rows) for group, its_rows in groups.items()
+            }
+            means.append(similarity | {"shuffled": defined_mean(row["shuffled"] for row in groups["CROSS"])})
         for one, other in (("UP", "CROSS"), ("DOWN", "CROSS"), ("CROSS", "shuffled")):
-            pairs = [(means[one], means[other]) for means in networks]
-            differences = [a - b for a, b in pairs if not numpy.isnan(a - b) and a != b]
+            differences = [unit[one] - unit[other] for unit in means]
+            differences = [difference for difference in differences if difference and not numpy.isnan(difference)]
             lines.append(
                 {
                     "networks": kind,
-                    "n": len(networks),
+                    "seeds": len(units),
                     "one": one,
                     "other": other,
-                    "mean": defined_mean(a for a, _ in pairs),
-                    "other_mean": defined_mean(b for _, b in pairs),
+                    "mean": defined_mean(unit[one] for unit in means),
+                    "other_mean": defined_mean(unit[other] for unit in means),
                     "p": float(stats.wilcoxon(differences).pvalue) if differences else 1.0,
                 }
             )
@@ -406,7 +415,7 @@ def verdict(conditions, trends, contrasts):
     up, down, cross = (line for line in contrasts if line["networks"] == "trained")
     sentences.append(
         f"partitions agree {up['mean']:.2f} within upstream, {down['mean']:.2f} within downstream, {cross['mean']:.2f} "
-        f"across (p = {up['p']:.2g}, {down['p']:.2g}), {cross['other_mean']:.2f} if labels are shuffled"
+        f"across (p = {up['p']:.2g}, {down['p']:.2g}; {up['seeds']} seeds), {cross['other_mean']:.2f} if shuffled"
     )
     return "; ".join(sentences) + "."
 

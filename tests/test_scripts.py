@@ -721,6 +721,12 @@ def test_untrained_networks_are_as_published(sweep):
         assert agreement[layer, "CROSS"] == pytest.approx(0.26, abs=0.02)
     assert agreement[1, "UP"] == pytest.approx(0.26, abs=0.02)
     assert agreement[1, "DOWN"] == pytest.approx(0.60, abs=0.05)
+    contrasts = record(place / "upstream_downstream.json")["contrasts"]
+    assert [line["seeds"] for line in contrasts] == [2] * 3 + [20] * 3, "networks of one seed are not independent"
+    up, down, cross = contrasts[3:]
+    assert (down["one"], down["other"]) == ("DOWN", "CROSS")
+    assert down["p"] == pytest.approx(2 / 2**20)
+    assert cross["mean"] == pytest.approx(cross["other_mean"], abs=0.01)
 
 
 def test_dropout_raises_modularity(sweep):
