@@ -260,26 +260,23 @@ def dropouts(rows):
 def regularization_trends(rows):
     """What each kind of regularisation does to Q: its rank correlation, and the largest change of the mean."""
     trends = []
+    defined = [row for row in rows if not numpy.isnan(row["q"])]
     for rate in REGULARIZATION:
-        for of_measure in grouped(series(rows, rate), "layer", "measure"):
-            values, q = zip(*((row[rate], row["q"]) for row in of_measure if not numpy.isnan(row["q"])))
-            means = {
-                value: defined_mean(score for own, score in zip(values, q) if own == value)
-                for value in sorted(set(values))
-            }
-            if len(means) > 1:
-                first, *others = means
-                tau, p = stats.kendalltau(values, q)
+        for of_measure in grouped(series(defined, rate), "layer", "measure"):
+            by_value = sorted(grouped(of_measure, rate), key=lambda group: group[0][rate])
+            if len(by_value) > 1:
+                first, *others = (defined_mean(row["q"] for row in group) for group in by_value)
+                tau, p = stats.kendalltau(*zip(*((row[rate], row["q"]) for row in of_measure)))
                 trends.append(
                     {
                         "regularization": rate,
-                        "from": first,
-                        "to": others[-1],
+                        "from": by_value[0][0][rate],
+                        "to": by_value[-1][0][rate],
                         "layer": of_measure[0]["layer"],
                         "measure": of_measure[0]["measure"],
-                        "networks": len(q),
-                        "q": means[first],
-                        "change": max((means[value] - means[first] for value in others), key=abs),
+                        "networks": len(of_measure),
+                        "q": first,
+                        "change": max((q - first for q in others), key=abs),
                         "tau": tau,
                         "p": numpy.nan_to_num(p, nan=1.0),
                     }
@@ -348,7 +345,7 @@ def printed_modularity(conditions, measures):
     for group in grouped(conditions, "condition", "layer"):
         line = {"networks": group[0]["condition"], "n": str(group[0]["n"]), "layer": str(group[0]["layer"])}
         found = {row["measure"]: row for row in group}
-        lines.append(line | {m: spread(found[m]) + f" ({found[m]['z']:+.1f})" for m in measures})
+        lines.append(line | {m: spread(found[m]) + number(found[m]["z"], " ({:+.1f})", "") for m in measures})
     first = conditions[0]["condition"]
     for group in grouped([row for row in conditions if row["condition"] == first], "layer"):
         line = {"networks": BASELINE, "n": str(group[0]["untrained_n"]), "layer": str(group[0]["layer"])}
@@ -358,8 +355,11 @@ def printed_modularity(conditions, measures):
 
 
 def spread(row, prefix=""):
-    middle, sd = row[f"{prefix}mean"], row[f"{prefix}sd"]
-    return f"{middle:.3f}" if numpy.isnan(sd) else f"{middle:.3f} ± {sd:.3f}"
+    return number(row[f"{prefix}mean"], "{:.3f}") + number(row[f"{prefix}sd"], " ± {:.3f}", "")
+
+
+def number(value, form="{:.2f}", undefined="-"):
+    return undefined if numpy.isnan(value) else form.format(value)
 
 
 def printed_trends(trends):
@@ -383,8 +383,8 @@ def printed_agreement(agreement):
         found = {row["group"]: row for row in rows}
         for group in GROUPS:
             similarity, shuffled = found[group]["similarity"], found[group]["shuffled"]
-            line[group] = f"{similarity:.2f} ({similarity - shuffled:+.2f})"
-        lines.append(line | {f"ARI {group}": f"{found[group]['adjusted_rand']:.2f}" for group in GROUPS})
+            line[group] = number(similarity) + number(similarity - shuffled, " ({:+.2f})", "")
+        lines.append(line | {f"ARI {group}": number(found[group]["adjusted_rand"]) for group in GROUPS})
     return lines
 
 

@@ -20,7 +20,7 @@ from torch import nn
 import benchmark
 import train
 from mlp.data import load_digits
-from mlp.model import initial_model, load_checkpoint, load_networks
+from mlp.model import initial_model, load_checkpoint, load_networks, save_checkpoint
 from mlp.similarity import MEASURES, similarities
 
 ABLATION = "are_modules_indegree_nobetween.py"
@@ -800,15 +800,21 @@ def test_the_same_command_gives_the_same_similarities(workshop, readme_network, 
 
 def test_layers_too_small_for_clusters(workshop, shell, tmp_path):
     """A single neuron is like no other: what is not defined is said, and the rest is there."""
-    torch.save(initial_model((784, 6, 1, 2), seed=0).state_dict(), tmp_path / "mine.pt")
-    options = ["mine.pt", "--digits", "8,1", "--least-accuracy", "0", "--untrained", "2", "--figures-dir", "."]
+    rates = [{"lr": 0.1, "dropout": rate, "l1": 0, "l2": 0} for rate in (0.5, 0, 0.25)]
+    models = [initial_model((784, 6, 1, 2), seed) for seed in range(3)]
+    save_checkpoint(tmp_path / "mine.pt", models, digits=(8, 1), networks=rates)
+    options = ["mine.pt", "--least-accuracy", "0", "--untrained", "2", "--figures-dir", "."]
     done = shell(workshop / SIMILARITY, *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert re.search("note: [0-9]+ of 48 modularities are not defined", done.stdout)
+    assert re.search("note: [0-9]+ of 80 modularities are not defined", done.stdout)
+    assert "nan" not in done.stdout
     assert "Warning" not in done.stderr
     rows = table(tmp_path / "upstream_downstream.csv")
-    assert all(row["q"] == "" for row in rows if row["layer"] == "2")
+    assert all(row["q"] == row["clusters"] == "" for row in rows if row["layer"] == "2")
     assert any(row["q"] for row in rows if row["layer"] == "1")
+    trends = record(tmp_path / "upstream_downstream.json")["trends"]
+    assert {(line["layer"], line["from"]) for line in trends} == {(1, 0)}, "what is not defined has no trend"
+    assert all(line["to"] == (0.5 if line["networks"] == 3 else 0.25) for line in trends)
 
 
 def test_networks_that_read_badly_are_left_out(workshop, readme_network, shell, tmp_path):
