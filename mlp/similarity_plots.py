@@ -54,7 +54,7 @@ def plot_modularity(rows, conditions, dropouts):
         axes.axhspan(middle - 2 * sd, middle + 2 * sd, color=color, alpha=0.2, linewidth=0, label=band)
         line = {"color": color, "marker": marker, "markersize": 4, "linewidth": 1.2, "linestyle": dashes}
         axes.plot([], [], label=f"{label}: mean; dots: networks", **line)
-    panels[0, 0].set_ylim(0, None)
+    panels[0, 0].set(xlim=(min(positions.values()) - 0.06, max(positions.values()) + 0.06), ylim=(0, None))
     for axes, raw in zip(panels[0], RAW_MEASURES):
         axes.set_title(raw)
     for axes in panels[-1]:
