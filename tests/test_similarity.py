@@ -52,6 +52,7 @@ def test_equal_autograd(sizes, seed):
     for measure, matrices in brute_force(model, images, labels).items():
         for matrix, norm, expected in zip(found[measure], found[f"{measure}_norm"], matrices, strict=True):
             torch.testing.assert_close(matrix, expected.abs(), rtol=1e-9, atol=1e-12)
+            assert torch.linalg.eigvalsh(expected).min() > -1e-9, "positive semidefinite until signs are dropped"
             scale = expected.diagonal().clamp(min=0).sqrt()
             alive = scale > 1e-7
             expected = (expected / scale / scale.unsqueeze(1)).abs()[alive][:, alive]
