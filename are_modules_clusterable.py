@@ -23,6 +23,7 @@ from mlp.commandline import (
     add_figures_option,
     add_image_options,
     add_network_options,
+    add_seed_option,
     integer,
     run,
     selected_conditions,
@@ -85,12 +86,7 @@ def parse_args(argv):
         default=cpu_count(),
         help="processes that cluster at the same time; changes no result (default: %(default)s, the processor's cores)",
     )
-    parser.add_argument(
-        "--seed",
-        type=integer(0),
-        default=0,
-        help="decides shuffles, random lesions, and starts of k-means (default: %(default)s)",
-    )
+    add_seed_option(parser, "shuffles, random lesions, and starts of k-means")
     add_figures_option(parser)
     add_image_options(parser)
     return parser.parse_args(argv)

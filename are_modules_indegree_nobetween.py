@@ -19,6 +19,7 @@ from mlp.commandline import (
     add_figures_option,
     add_image_options,
     add_network_options,
+    add_seed_option,
     integer,
     run,
     selected_networks,
@@ -62,12 +63,7 @@ def parse_args(argv):
         help="compare each module with all modules of as many neurons per layer if there are at most so "
         "many, or else with so many random ones (default: %(default)s)",
     )
-    parser.add_argument(
-        "--seed",
-        type=integer(0),
-        default=0,
-        help="decides which random modules are drawn, and the bootstrap (default: %(default)s)",
-    )
+    add_seed_option(parser, "which random modules are drawn, and the bootstrap")
     add_figures_option(parser)
     add_image_options(parser)
     return parser.parse_args(argv)

@@ -22,6 +22,7 @@ from mlp.commandline import (
     add_figures_option,
     add_image_options,
     add_network_options,
+    add_seed_option,
     integer,
     run,
     selected_conditions,
@@ -63,12 +64,7 @@ def parse_args(argv):
         default=19,
         help="sets of random neurons that each cluster's part of a layer is compared with (default: %(default)s)",
     )
-    parser.add_argument(
-        "--seed",
-        type=integer(0),
-        default=0,
-        help="decides random neurons, first images, and starts of k-means (default: %(default)s)",
-    )
+    add_seed_option(parser, "random neurons, first images, and starts of k-means")
     add_figures_option(parser)
     add_image_options(parser)
     return parser.parse_args(argv)

@@ -20,6 +20,7 @@ from mlp.commandline import (
     add_figures_option,
     add_image_options,
     add_network_options,
+    add_seed_option,
     integer,
     real,
     run,
@@ -67,12 +68,7 @@ def parse_args(argv):
         metavar="SHARE",
         help="leave out networks that read a smaller share of the test images right (default: %(default)s)",
     )
-    parser.add_argument(
-        "--seed",
-        type=integer(0),
-        default=0,
-        help="decides the untrained networks and the search for partitions (default: %(default)s)",
-    )
+    add_seed_option(parser, "the untrained networks and the search for partitions")
     add_figures_option(parser)
     add_image_options(parser)
     return parser.parse_args(argv)

@@ -20,6 +20,7 @@ from mlp.commandline import (
     Parser,
     add_figures_option,
     add_image_options,
+    add_seed_option,
     checkpoint_name,
     decay,
     digits,
@@ -139,12 +140,7 @@ def parse_args(argv):
         default=0.1,
         help="share of the training images set apart for validation (default: %(default)s)",
     )
-    parser.add_argument(
-        "--seed",
-        type=integer(0),
-        default=0,
-        help="decides initial weights, validation images and their order (default: %(default)s)",
-    )
+    add_seed_option(parser, "initial weights, validation images and their order")
     parser.add_argument(
         "--networks",
         type=integer(1),

@@ -185,6 +185,10 @@ def add_image_options(parser):
     )
 
 
+def add_seed_option(parser, decides):
+    parser.add_argument("--seed", type=integer(0), default=0, help=f"decides {decides} (default: %(default)s)")
+
+
 def add_network_options(parser, many=False):
     parser.add_argument(
         "checkpoints" if many else "checkpoint",
