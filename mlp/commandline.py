@@ -274,8 +274,8 @@ def selected_networks(path, args):
 def selected_conditions(args):
     """The networks of all checkpoints that the command line names, by training condition, and what is known about them.
 
-    Returns [{"condition", "network" (its number), "model", "digits", "init", "known" (its hyper-parameters, if they
-    are)}] and a list of the checkpoints' `about`.  Raises InputError as `selected_networks`.
+    Returns [{"condition", "network" (its number), "model", "digits", "init", "known" (hyper-parameters)}] and a list of
+    the checkpoints' `about`.  Raises InputError as `selected_networks`, or if what is said about a network cannot be.
     """
     networks, abouts = [], []
     for path in args.checkpoints or [None]:
@@ -283,7 +283,8 @@ def selected_conditions(args):
         known = about.get("networks", [{}] * (max(models) + 1))
         described = isinstance(known, list) and len(known) > max(models) and all(isinstance(k, dict) for k in known)
         if not described or about.get("init", "default") not in ("default", "glorot"):
-            raise InputError(f"{path}: what it says about its networks is damaged; train them again")
+            name = path or "the checkpoint"
+            raise InputError(f"{name}: what it says about its networks is damaged; train them again")
         taken = {network["condition"] for network in networks}
         for k, model in models.items():
             condition = str(known[k].get("condition", path.stem if path else "trained"))
