@@ -19,6 +19,7 @@ from mlp import InputError
 from mlp.ablation import ablated_accuracy
 from mlp.cluster_plots import plot_clusters, plot_dependencies, plot_lesions, plot_n_cuts
 from mlp.commandline import (
+    BASELINE,
     Parser,
     add_figures_option,
     add_image_options,
@@ -32,11 +33,21 @@ from mlp.data import load_digits
 from mlp.graph import connected_neurons, inputs_reach_outputs, weight_adjacency, without_isolated
 from mlp.model import initial_model
 from mlp.modules import cuts_and_volumes, layer_counts, matched_modules, n_cut, spectral_clusters, sub_modules
-from mlp.results import grouped, percent, points, print_table, run_record, save_figure, save_results, writable_folder
+from mlp.results import (
+    grouped,
+    identity,
+    network_name,
+    percent,
+    points,
+    print_table,
+    run_record,
+    save_figure,
+    save_results,
+    writable_folder,
+)
 from mlp.statistics import compare_with_shuffles, fisher_p_value, rank_p_value, shuffle_weights
 
 NULLS = {"layer": "all weights of a layer shuffled", "layer_nonzero": "nonzero weights shuffled in their places"}
-BASELINE = "random initialisation"
 SMALL = 0.05
 """Sub-modules of at most this share of their layer are not judged: 12 of 256 neurons (Filan et al. 2020)."""
 LEAST_LOSS = 0.01
@@ -103,7 +114,7 @@ def main(argv=None):
     results = clustered(networks, args.clusters, args.shuffles, args.seed, args.jobs)
     rows = [network_row(network, result) for network, result in zip(networks, results)]
     shuffles = [
-        {**name(network), "null": null, "shuffle": place, "n_cut": value}
+        {**identity(network), "null": null, "shuffle": place, "n_cut": value}
         for network, result in zip(networks, results)
         for null in NULLS
         for place, value in enumerate(result[null])
@@ -117,7 +128,7 @@ def main(argv=None):
     save_figure(plot_clusters(weights, results[0]["labels"], full_name(networks[0])), figures / "clusters")
 
     print(f"clusters of {full_name(networks[0])}:")
-    print_table([printed_cluster(row) for row in clusters if name(row) == name(networks[0])])
+    print_table([printed_cluster(row) for row in clusters if identity(row) == identity(networks[0])])
     print()
     print_table(printed_conditions(rows))
     print(
@@ -153,11 +164,6 @@ def refuse_unclusterable(networks, clusters):
 
 def weights_of(model):
     return [weight.detach().cpu() for weight in model.weights]
-
-
-def name(row):
-    """What tells a network from the others, as the first columns of its rows."""
-    return {"condition": row["condition"], "network": row["network"]}
 
 
 def full_name(network):
@@ -216,7 +222,7 @@ def network_row(network, result):
     """How clusterable a network is."""
     weights = weights_of(network["model"])
     row = {
-        **name(network),
+        **identity(network),
         "neurons": int((result["labels"] >= 0).sum()),
         "isolated": int((result["labels"] < 0).sum()),
         "edges": sum(int(weight.count_nonzero()) for weight in weights),
@@ -240,7 +246,7 @@ def cluster_rows(network, labels):
             members = layers[labels == cluster]
             rows.append(
                 {
-                    **name(network),
+                    **identity(network),
                     "cluster": cluster,
                     "neurons": len(members),
                     "volume_share": volume / float(volumes.sum()),
@@ -291,7 +297,7 @@ def printed_conditions(rows):
 
 def notes(network, result):
     """What the reader should know about how a network was clustered."""
-    which = f"{network['condition']}, network {network['network']}"
+    which = network_name(network)
     if not inputs_reach_outputs(weights_of(network["model"])):
         yield f"{which}: no path of weights leads from an input to an output; the n-cut is that of what is left"
     for warning in sorted(set(result["warnings"])):
@@ -357,7 +363,7 @@ def lesion_rows(network, labels, accuracy, draws, generator):
         neurons, living = int(module.sum()), layer_counts(alive, widths)[layer - 1]
         low, high = numpy.quantile(null, [0.05, 0.95]).tolist()
         row = {
-            **name(network),
+            **identity(network),
             "layer": layer,
             "cluster": cluster,
             "neurons": neurons,
@@ -412,7 +418,7 @@ def pair_rows(network, alive, rows, modules, accuracy, draws, generator):
     table = []
     for number, pair in enumerate(pairs):
         both, *nulls = measured[3 * number : 3 * number + 3]
-        row = name(network)
+        row = identity(network)
         for letter, place in zip("xy", pair):
             row |= {f"{letter}_{key}": rows[place][key] for key in ("layer", "cluster", "neurons", "change")}
         for direction, own, other, null in zip(("x_given_y", "y_given_x"), pair, pair[::-1], nulls):
@@ -435,11 +441,11 @@ def report_lesions(rows, pairs, figures, record):
     networks = grouped(rows, "condition", "network")
     summaries = [lesion_summary(group, pairs) for group in networks]
     save_results(figures / "lesions", rows, record | {"networks": summaries})
-    which = f"{rows[0]['condition']}, network {rows[0]['network']}"
+    which = network_name(rows[0])
     save_figure(plot_lesions(networks[0], which), figures / "lesions")
     if pairs:
         save_results(figures / "dependencies", pairs, record)
-        its_pairs = [pair for pair in pairs if name(pair) == name(rows[0])]
+        its_pairs = [pair for pair in pairs if identity(pair) == identity(rows[0])]
         save_figure(plot_dependencies(networks[0], its_pairs, which), figures / "dependencies")
 
     print(f"\nlesions of {which}, changes of test accuracy in percentage points:")
@@ -456,10 +462,10 @@ def lesion_summary(rows, pairs):
     important = [row for row in rows if row["category"] == "important"]
     worst = min(important, key=lambda row: row["change"], default={})
     layers = sorted({row["layer"] for row in rows})
-    its_pairs = [pair for pair in pairs if name(pair) == name(rows[0])]
+    its_pairs = [pair for pair in pairs if identity(pair) == identity(rows[0])]
     answers = [(pair["x_given_y_important"], pair["y_given_x_important"]) for pair in its_pairs]
     return {
-        **name(rows[0]),
+        **identity(rows[0]),
         "sub_modules": len(rows),
         "important": len(important),
         "important_per_layer": [sum(row["layer"] == layer for row in important) for layer in layers],

@@ -36,8 +36,8 @@ from mlp.modules import (
     same_rule_modules,
 )
 from mlp.plots import plot_ablation, plot_percentiles
-from mlp.results import percent, points, print_table, run_record, save_figure, save_results, writable_folder
-from mlp.statistics import ablation_effects, across_networks, compare_with_null, wilson_interval
+from mlp.results import grouped, percent, points, print_table, run_record, save_figure, save_results, writable_folder
+from mlp.statistics import ablation_effects, across_networks, compare_with_null, defined_mean, wilson_interval
 
 EFFECTS = ("importance", "selectivity")
 NULLS = {"matched": "matched modules", "same_rule": "the same rule around non-candidates"}
@@ -180,26 +180,17 @@ def table_rows(candidates, modules, accuracy, nulls, model, digits, images_per_d
 
 def mean_percentiles(rows, digits):
     """One row per network: its accuracy, its candidates, and their mean percentile in each effect among each null."""
-    by_network = {}
-    for row in rows:
-        by_network.setdefault(row["network"], []).append(row)
     networks = []
-    for k, (intact, *candidates) in by_network.items():
+    for intact, *candidates in grouped(rows, "network"):
         row = {
-            "network": k,
-            "accuracy": mean(intact[f"accuracy_{digit}"] for digit in digits),
+            "network": intact["network"],
+            "accuracy": defined_mean(intact[f"accuracy_{digit}"] for digit in digits),
             "candidates": len(candidates),
         }
         for effect, null in product(EFFECTS, NULLS):
-            row[f"{effect}_{null}"] = mean(candidate[f"{effect}_{null}_percentile"] for candidate in candidates)
+            row[f"{effect}_{null}"] = defined_mean(candidate[f"{effect}_{null}_percentile"] for candidate in candidates)
         networks.append(row)
     return networks
-
-
-def mean(values):
-    """The mean of the values that are defined, or NaN."""
-    defined = [value for value in values if not numpy.isnan(value)]
-    return sum(defined) / len(defined) if defined else numpy.nan
 
 
 def report_one(rows, digits):
@@ -225,7 +216,7 @@ def report_one(rows, digits):
         print_table([null_line(row, effect, null) for row in candidates for effect in EFFECTS])
         print()
     shares = [sum(row[f"{effect}_matched_p"] <= 0.05 for row in candidates) for effect in EFFECTS]
-    averages = [mean(row[f"{effect}_matched_percentile"] for row in candidates) for effect in EFFECTS]
+    averages = [defined_mean(row[f"{effect}_matched_percentile"] for row in candidates) for effect in EFFECTS]
     print(
         f"Verdict: of {len(candidates)} candidates, {shares[0]} are more important and {shares[1]} more selective than "
         f"matched modules at p <= 0.05; on average they lie at percentile {averages[0]:.0f} and {averages[1]:.0f} "

@@ -30,12 +30,23 @@ from mlp.commandline import (
 from mlp.data import load_digits
 from mlp.modules import layer_counts, matched_modules, sub_modules
 from mlp.partitions import PARTITIONINGS, partitions, random_partition
-from mlp.results import grouped, print_table, run_record, save_figure, save_results, writable_folder
+from mlp.results import (
+    grouped,
+    identity,
+    network_name,
+    number,
+    print_table,
+    run_record,
+    save_figure,
+    save_results,
+    writable_folder,
+)
 from mlp.statistics import (
     accuracy_effect,
     centred,
     class_range,
     combine_networks,
+    defined_mean,
     fisher_p_value,
     range_effect,
     rank_p_value,
@@ -126,8 +137,7 @@ def measured_parts(network, training, test, args):
     for partitioning in PARTITIONINGS:
         true = labels[partitioning]
         for kind, its_labels in zip(KINDS, (true, random_partition(true, model.hidden_sizes, generator))):
-            about = {"condition": network["condition"], "network": network["network"]}
-            about |= {"partitioning": partitioning, "kind": kind}
+            about = identity(network) | {"partitioning": partitioning, "kind": kind}
             parts += parts_of(about, its_labels, model.hidden_sizes, args.draws, generator)
     tested = [part for part in parts if part["row"]["status"] == "tested"]
     if tested:
@@ -236,7 +246,7 @@ def summary(rows):
             f"{measure}_p": fisher_p_value(p_values, draws),
             f"{measure}_p_conservative": fisher_p_value([row[f"{measure}_p_conservative"] for row in measured], draws),
             f"{measure}_log_p": float(-numpy.log(centred(p_values, draws)).mean()) if measured else numpy.nan,
-            f"{measure}_effect": float(numpy.nanmean(effects)) if measured else numpy.nan,
+            f"{measure}_effect": defined_mean(effects),
         }
     return line
 
@@ -256,7 +266,7 @@ def pooled_summary(rows):
                 f"{measure}_combined_{p}": combine_networks([row[f"{measure}_{p}"] for row in summaries])
                 for p in ("p", "p_conservative")
             },
-            f"{measure}_mean_effect": float(numpy.mean(effects)) if effects else numpy.nan,
+            f"{measure}_mean_effect": defined_mean(effects),
             f"{measure}_effect_se": float(stats.sem(effects)) if len(effects) > 1 else numpy.nan,
         }
     return line
@@ -276,10 +286,9 @@ def adjusted(pooled):
 
 def draw(network, parts, figures):
     """The pictures of the first network, its first partitioning; returns the names of the files."""
-    wanted = {"condition": network["condition"], "network": network["network"], "partitioning": PARTITIONINGS[0]}
-    wanted["kind"] = KINDS[0]
+    wanted = identity(network) | {"partitioning": PARTITIONINGS[0], "kind": KINDS[0]}
     parts = [part for part in parts if wanted.items() <= part["row"].items() and part["row"]["status"] == "tested"]
-    title = f"{network['condition']}, network {network['network']}, {PARTITIONINGS[0]}"
+    title = f"{network_name(network)}, {PARTITIONINGS[0]}"
     rows = [part["row"] for part in parts]
     rows = [
         row
@@ -310,10 +319,6 @@ def printed_networks(line):
             text["-ln p"] = number(numpy.mean(line["accuracy_log_p"]))
         text[f"e {measure}"] = number(line[f"{measure}_mean_effect"])
     return text
-
-
-def number(value):
-    return "-" if numpy.isnan(value) else f"{value:.2f}"
 
 
 def printed_pooled(line):

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from mlp import InputError
 from mlp.commandline import (
+    BASELINE,
     Parser,
     add_figures_option,
     add_image_options,
@@ -29,13 +30,23 @@ from mlp.commandline import (
 from mlp.data import load_digits
 from mlp.model import initial_model, stacked
 from mlp.modules import maximise_modularity
-from mlp.results import grouped, percent, print_table, run_record, save_figure, save_results, writable_folder
+from mlp.results import (
+    grouped,
+    identity,
+    network_name,
+    number,
+    percent,
+    print_table,
+    run_record,
+    save_figure,
+    save_results,
+    writable_folder,
+)
 from mlp.similarity import FAMILIES, MEASURES, pair_group, similarities
 from mlp.similarity_plots import plot_agreement, plot_modularity, plot_similarities
 from mlp.statistics import compare_partitions, compare_with_untrained, defined_mean, effective_clusters
 from mlp.training import evaluate
 
-BASELINE = "random initialisation"
 ALL = "all trained"
 PAIRS = tuple(combinations(MEASURES, 2))
 GROUPS = "UP", "DOWN", "CROSS", "NORM"
@@ -95,9 +106,8 @@ def main(argv=None):
         agreements += agreement_rows(network, partitions)
         if network["condition"] != BASELINE:
             clusters += cluster_rows(network, partitions)
-        if name(network) in drawn:
-            title = f"{network['condition']}, network {network['network']}"
-            pictures.append({"title": title, "similarity": similarity, "partitions": partitions})
+        if identity(network) in drawn:
+            pictures.append({"title": network_name(network), "similarity": similarity, "partitions": partitions})
     conditions = adjusted(pooled_modularity(rows))
     trends = adjusted(regularization_trends(rows))
     agreement, contrasts = pooled_agreement(agreements), agreement_contrasts(agreements)
@@ -164,13 +174,9 @@ def untrained_networks(like, count, seed):
 
 
 def extremes(networks):
-    """The names of the first networks with the least and with the most dropout; of one, if that is the same."""
+    """The first networks with the least and with the most dropout; one, if that is the same."""
     rates = [network["known"].get("dropout", 0) for network in networks]
-    return [name(networks[rates.index(rate)]) for rate in sorted({min(rates), max(rates)})]
-
-
-def name(network):
-    return network["condition"], network["network"]
+    return [identity(networks[rates.index(rate)]) for rate in sorted({min(rates), max(rates)})]
 
 
 def partitioned(similarity, restarts, seed):
@@ -184,8 +190,7 @@ def partitioned(similarity, restarts, seed):
 
 def modularity_row(network, layer, measure, labels, modularity):
     return {
-        "condition": network["condition"],
-        "network": network["network"],
+        **identity(network),
         **{name: network["known"].get(name) for name in ("seed", *HYPERPARAMETERS)},
         "accuracy": network.get("accuracy"),
         "layer": layer,
@@ -205,8 +210,7 @@ def agreement_rows(network, partitions):
         defined = not numpy.isnan([q, other_q]).any()
         rows.append(
             {
-                "condition": network["condition"],
-                "network": network["network"],
+                **identity(network),
                 "seed": network["known"].get("seed"),
                 "layer": layer,
                 "measure": measure,
@@ -223,7 +227,7 @@ def cluster_rows(network, partitions):
     rows = {}
     for (layer, measure), (labels, _) in partitions.items():
         for neuron, label in enumerate(labels.tolist()):
-            about = {"condition": network["condition"], "network": network["network"], "layer": layer, "neuron": neuron}
+            about = {**identity(network), "layer": layer, "neuron": neuron}
             rows.setdefault((layer, neuron), about)[measure] = label
     return list(rows.values())
 
@@ -352,10 +356,6 @@ def printed_modularity(conditions, measures):
 
 def spread(row, prefix=""):
     return number(row[f"{prefix}mean"], "{:.3f}") + number(row[f"{prefix}sd"], " ± {:.3f}", "")
-
-
-def number(value, form="{:.2f}", undefined="-"):
-    return undefined if numpy.isnan(value) else form.format(value)
 
 
 def printed_trends(trends):

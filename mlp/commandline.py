@@ -14,6 +14,8 @@ from mlp.model import load_networks
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEFAULT_DIGITS = "3,5,7"
+BASELINE = "random initialisation"
+"""The condition of networks that were never trained, which no checkpoint can take."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -93,26 +95,27 @@ def several(value):
     return parse
 
 
+def pair(text, types, wanted):
+    """The two values of an option, each of its type, with a comma between them."""
+    parts = text.split(",")
+    if len(parts) != 2:
+        raise argparse.ArgumentTypeError(f"'{text}' is not {wanted}")
+    try:
+        return tuple(parse(part) for parse, part in zip(types, parts))
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"'{text}': {error}; name {wanted}") from None
+
+
 def decay(text):
     """'0.25,3' -> (0.25, 3)"""
-    factor, *patience = text.split(",")
-    try:
-        (patience,) = patience
-        return real(lambda factor: 0 < factor < 1, "between 0 and 1")(factor), integer(0)(patience)
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"'{text}': {error}; name a factor and epochs, as in 0.25,3") from None
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is no factor and number of epochs, as in 0.25,3") from None
+    factor = real(lambda factor: 0 < factor < 1, "between 0 and 1")
+    return pair(text, (factor, integer(0)), "a factor and a number of epochs, as in 0.25,3")
 
 
 def sparsities(text):
     """'0.5,0.9' -> (0.5, 0.9)"""
-    try:
-        initial, final = map(real(lambda share: 0 <= share < 1, "from 0 to below 1"), text.split(","))
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"'{text}': {error}; name shares of zeros, as in 0.5,0.9") from None
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is no initial and final share of zeros, as in 0.5,0.9") from None
+    share = real(lambda share: 0 <= share < 1, "from 0 to below 1")
+    initial, final = pair(text, (share, share), "an initial and a final share of zeros, as in 0.5,0.9")
     if initial > final:
         raise argparse.ArgumentTypeError(f"'{text}' begins above its end; name the smaller share first, as in 0.5,0.9")
     return initial, final
@@ -285,7 +288,7 @@ def selected_conditions(args):
         if not described or about.get("init", "default") not in ("default", "glorot"):
             name = path or "the checkpoint"
             raise InputError(f"{name}: what it says about its networks is damaged; train them again")
-        taken = {network["condition"] for network in networks}
+        taken = {BASELINE, *(network["condition"] for network in networks)}
         for k, model in models.items():
             condition = str(known[k].get("condition", path.stem if path else "trained"))
             condition += f" ({path})" if condition in taken else ""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.functional import linear
 
 from mlp import InputError
 from mlp.results import replacing
@@ -47,11 +48,19 @@ class MLP(nn.Module):
         return self.preactivations(images)[-1]
 
     def preactivations(self, images):
-        """What each layer computes before its ReLU, logits last: one [n, neurons] per layer of weights."""
-        values = [self.layers[0](images)]
-        for layer in self.layers[1:]:
-            values.append(layer(torch.relu(values[-1])))
-        return values
+        """`preactivations` of this network."""
+        return preactivations(self.weights, self.biases, images)
+
+
+def preactivations(weights, biases, images):
+    """What each layer computes before its ReLU, logits last: one [n, neurons] per layer of weights.
+
+    weights, biases: one [out, in] and one [out] tensor per layer, of the type of images [n, inputs].
+    """
+    values = [linear(images, weights[0], biases[0])]
+    for weight, bias in zip(weights[1:], biases[1:]):
+        values.append(linear(values[-1].relu(), weight, bias))
+    return values
 
 
 def initial_model(sizes, seed, init="default"):

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import math
 import os
 import platform
 import shlex
@@ -98,6 +99,21 @@ def print_table(rows):
     widths = [max(map(len, column)) for column in columns]
     for line in zip(*columns):
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths)))
+
+
+def identity(row):
+    """What tells a network from the others, as the first columns of its rows."""
+    return {"condition": row["condition"], "network": row["network"]}
+
+
+def network_name(row):
+    """'dropout 0.5, network 3'"""
+    return f"{row['condition']}, network {row['network']}"
+
+
+def number(value, form="{:.2f}", undefined="-"):
+    """0.1234 -> '0.12', and NaN -> '-'"""
+    return undefined if math.isnan(value) else form.format(value)
 
 
 def percent(fraction):

@@ -2,6 +2,8 @@
 
 import torch
 
+from mlp.model import preactivations
+
 RAW_MEASURES = "forward_cov", "forward_jac", "backward_jac", "backward_hess"
 MEASURES = tuple(f"{measure}{norm}" for measure in RAW_MEASURES for norm in ("", "_norm"))
 FAMILIES = {"upstream": MEASURES[:4], "downstream": MEASURES[4:]}
@@ -34,11 +36,12 @@ def similarities(model, images):
     }
     means = [weight.new_zeros(len(weight)) for weight in weights[:-1]]
     batches = images.split(max(1, BATCH_NUMBERS // max(model.sizes[1:]) ** 2))
+    for batch in batches:  # means first: the mean of products minus the product of means would lose digits
+        for mean, values in zip(means, preactivations(weights, biases, batch.double())):
+            mean += values.relu().sum(0) / len(images)
     for batch in batches:
-        for mean, hidden in zip(means, _activations(weights, biases, batch)):
-            mean += hidden.sum(0) / len(images)
-    for batch in batches:
-        *hidden, logits = _activations(weights, biases, batch)
+        *hidden, logits = preactivations(weights, biases, batch.double())
+        hidden = [values.relu() for values in hidden]
         masks = [(activations > 0).double() for activations in hidden]
         for total, activations, mean in zip(sums["forward_cov"], hidden, means):
             total += (activations - mean).T @ (activations - mean)
@@ -61,14 +64,6 @@ def pair_group(measure, other):
         return "NORM"
     families = {family for family, measures in FAMILIES.items() if {measure, other} & set(measures)}
     return {"upstream": "UP", "downstream": "DOWN"}[families.pop()] if len(families) == 1 else "CROSS"
-
-
-def _activations(weights, biases, images):
-    """What the hidden layers send on, and the logits: one [n, neurons] per layer of weights."""
-    layers = [images.double()]
-    for weight, bias in zip(weights[:-1], biases):
-        layers.append(torch.addmm(bias, layers[-1], weight.T).relu())
-    return [*layers[1:], torch.addmm(biases[-1], layers[-1], weights[-1].T)]
 
 
 def _input_grams(weights, masks):

@@ -32,28 +32,31 @@ def plot_modularity(rows, conditions, dropouts):
     positions = dropouts | {
         condition: end + 0.15 + 0.1 * place for place, condition in enumerate(dict.fromkeys(others))
     }
-    layers = sorted({row["layer"] for row in conditions})
+    networks, pooled = (
+        {(group[0]["layer"], group[0]["measure"]): group for group in grouped(lines, "layer", "measure")}
+        for lines in (rows, conditions)
+    )
+    layers = sorted({layer for layer, _ in pooled})
     figure = Figure(figsize=(10, 1.3 + 2.1 * len(layers)), layout="constrained")
     panels = figure.subplots(len(layers), len(RAW_MEASURES), sharex=True, sharey=True, squeeze=False)
     for (axes, (layer, raw)), (norm, style) in product(zip(panels.flat, product(layers, RAW_MEASURES)), STYLES.items()):
         shift, color, marker, dashes, label = style
-
-        def here(row, layer=layer, measure=raw + norm):
-            return (row["layer"], row["measure"]) == (layer, measure) and row["condition"] in positions
-
-        dots = [(positions[row["condition"]] + shift, row["q"]) for row in rows if here(row)]
+        key = (layer, raw + norm)
+        dots = [
+            (positions[row["condition"]] + shift, row["q"]) for row in networks[key] if row["condition"] in positions
+        ]
         axes.scatter(*zip(*dots), s=5, color=color, alpha=0.6, linewidths=0)
-        means = {row["condition"]: row for row in conditions if here(row)}
+        means = {row["condition"]: row for row in pooled[key]}
+        line = {"color": color, "marker": marker, "markersize": 4, "linewidth": 1.2}
         for group, dash in ((sorted(dropouts, key=dropouts.get), dashes), (dict.fromkeys(others), "")):
             places = [positions[condition] + shift for condition in group]
             q = [means[condition]["mean"] for condition in group]
-            axes.plot(places, q, color=color, marker=marker, markersize=4, linewidth=1.2, linestyle=dash)
+            axes.plot(places, q, linestyle=dash, **line)
         untrained = next(iter(means.values()))
         middle, sd = untrained["untrained_mean"], untrained["untrained_sd"]
         band = f"untrained, {label}: mean ± 2 sd (n = {untrained['untrained_n']})"
         axes.axhspan(middle - 2 * sd, middle + 2 * sd, color=color, alpha=0.2, linewidth=0, label=band)
-        line = {"color": color, "marker": marker, "markersize": 4, "linewidth": 1.2, "linestyle": dashes}
-        axes.plot([], [], label=f"{label}: mean; dots: networks", **line)
+        axes.plot([], [], linestyle=dashes, label=f"{label}: mean; dots: networks", **line)
     panels[0, 0].set(xlim=(min(positions.values()) - 0.06, max(positions.values()) + 0.06), ylim=(0, None))
     for axes, raw in zip(panels[0], RAW_MEASURES):
         axes.set_title(raw)

@@ -2,6 +2,8 @@
 
 import torch
 
+from mlp.model import preactivations
+
 STEPS = 64
 LEARNING_RATE = 0.05
 
@@ -24,16 +26,13 @@ def optimal_images(model, layer, members, generator, progress=iter):
     first = 0.01 * torch.randn(2, len(members), *scale.shape, generator=generator)
     spectrum = first.to(members.device).requires_grad_()
     optimizer = torch.optim.Adam([spectrum], lr=LEARNING_RATE, fused=True)
+    front = [[parameter.detach() for parameter in own[:layer]] for own in (model.weights, model.biases)]
 
     def picture():
         return torch.sigmoid(torch.fft.irfft2(torch.complex(*(spectrum * scale)), s=(side, side)) / 4)
 
     def scores():
-        activations = picture().flatten(1)
-        for weight, bias in zip(model.weights[:layer], model.biases[:layer]):
-            before = torch.addmm(bias.detach(), activations, weight.detach().T)
-            activations = before.relu()
-        return (before.abs() * members).sum(1)
+        return (preactivations(*front, picture().flatten(1))[-1].abs() * members).sum(1)
 
     initial = scores().detach()
     for _ in progress(range(STEPS)):
@@ -51,9 +50,6 @@ def output_entropies(model, images):
     In double precision, since optimised images leave as little doubt as 1e-30.
     images: [n, side, side].  Returns float64 [n].
     """
-    activations = images.flatten(1).double()
-    for weight, bias in zip(model.weights, model.biases):
-        logits = torch.addmm(bias.double(), activations, weight.double().T)
-        activations = logits.relu()
-    logarithms = logits.log_softmax(1)
+    doubles = [[parameter.double() for parameter in own] for own in (model.weights, model.biases)]
+    logarithms = preactivations(*doubles, images.flatten(1).double())[-1].log_softmax(1)
     return -(logarithms.exp() * logarithms).sum(1)

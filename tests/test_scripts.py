@@ -827,3 +827,14 @@ def test_networks_that_read_badly_are_left_out(workshop, readme_network, shell, 
         "unpruned",
         "random initialisation",
     }
+
+
+def test_a_network_cannot_pass_for_the_baseline(workshop, readme_network, shell, tmp_path):
+    model, _ = load_checkpoint(readme_network[0])
+    torch.save(model.state_dict(), tmp_path / "random initialisation.pt")
+    options = ["random initialisation.pt", "--untrained", "2", "--restarts", "2", "--figures-dir", "."]
+    done = shell(workshop / SIMILARITY, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    conditions = [row["condition"] for row in table(tmp_path / "upstream_downstream.csv")]
+    assert conditions.count("random initialisation (random initialisation.pt)") == 24
+    assert conditions.count("random initialisation") == 2 * 24
