@@ -6,6 +6,8 @@ Writes clusterability.* and clusters.* (.csv, .json, .png and .pdf) and shuffled
 with --lesions also lesions.*, and dependencies.* if two important parts of a network lie in different layers.
 """
 
+import mlp.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
+
 import warnings
 from functools import partial
 from itertools import combinations
@@ -16,10 +18,12 @@ from joblib import Parallel, cpu_count, delayed
 from tqdm import tqdm
 
 from mlp import InputError
-from mlp.ablation import ablated_accuracy
+from mlp.ablation import ablated_hits
 from mlp.cluster_plots import plot_clusters, plot_dependencies, plot_lesions, plot_n_cuts
 from mlp.commandline import (
     BASELINE,
+    MOST_DRAWS,
+    MOST_JOBS,
     Parser,
     add_figures_option,
     add_image_options,
@@ -32,20 +36,28 @@ from mlp.commandline import (
 from mlp.data import load_digits
 from mlp.graph import connected_neurons, inputs_reach_outputs, weight_adjacency, without_isolated
 from mlp.model import initial_model
-from mlp.modules import cuts_and_volumes, layer_counts, matched_modules, n_cut, spectral_clusters, sub_modules
+from mlp.modules import control_modules, cuts_and_volumes, layer_counts, n_cut, spectral_clusters, sub_modules
 from mlp.results import (
     grouped,
     identity,
     network_name,
+    number,
     percent,
     points,
     print_table,
     run_record,
-    save_figure,
     save_results,
     writable_folder,
 )
-from mlp.statistics import compare_with_shuffles, fisher_p_value, rank_p_value, shuffle_weights
+from mlp.statistics import (
+    beyond_all,
+    compare_with_controls,
+    compare_with_shuffles,
+    defined_mean,
+    fisher_p_value,
+    shuffle_weights,
+)
+from mlp.style import save_figure
 
 NULLS = {"layer": "all weights of a layer shuffled", "layer_nonzero": "nonzero weights shuffled in their places"}
 SMALL = 0.05
@@ -69,7 +81,7 @@ def parse_args(argv):
     parser.add_argument("--clusters", type=integer(2), default=12, help="clusters of neurons (default: %(default)s)")
     parser.add_argument(
         "--shuffles",
-        type=integer(2),
+        type=integer(2, MOST_DRAWS),
         default=50,
         help="shuffled copies of each network, of each kind (default: %(default)s)",
     )
@@ -81,19 +93,19 @@ def parse_args(argv):
     )
     parser.add_argument(
         "--draws",
-        type=integer(2),
+        type=integer(2, MOST_DRAWS),
         default=100,
         help="random lesions that each part is compared with (default: %(default)s)",
     )
     parser.add_argument(
         "--pair-draws",
-        type=integer(2),
+        type=integer(2, MOST_DRAWS),
         default=50,
         help="random lesions that each part of a pair is compared with (default: %(default)s)",
     )
     parser.add_argument(
         "--jobs",
-        type=integer(1),
+        type=integer(1, MOST_JOBS),
         default=cpu_count(),
         help="processes that cluster at the same time; changes no result (default: %(default)s, the processor's cores)",
     )
@@ -106,7 +118,7 @@ def parse_args(argv):
 def main(argv=None):
     args = parse_args(argv)
     networks, abouts = selected_conditions(args)
-    networks += untrained(networks)
+    networks += untrained(networks, args.seed)
     refuse_unclusterable(networks, args.clusters)
     figures = writable_folder(args.figures_dir)
     record = run_record(args, device=args.device, seed=args.seed, checkpoints=abouts)
@@ -127,6 +139,13 @@ def main(argv=None):
     weights = weights_of(networks[0]["model"])
     save_figure(plot_clusters(weights, results[0]["labels"], full_name(networks[0])), figures / "clusters")
 
+    lesions, pairs, summaries = [], [], []
+    if args.lesions:
+        trained = [pair for pair in zip(networks, results) if pair[0]["condition"] != BASELINE]
+        lesions, pairs = lesioned(trained, args)
+        summaries = [lesion_summary(group, pairs) for group in grouped(lesions, "condition", "network")]
+        save_lesions(lesions, pairs, figures, record | {"networks": summaries})
+
     print(f"clusters of {full_name(networks[0])}:")
     print_table([printed_cluster(row) for row in clusters if identity(row) == identity(networks[0])])
     print()
@@ -134,18 +153,23 @@ def main(argv=None):
     print(
         f"saved {figures}/{{clusterability,clusters}}.{{csv,json,png,pdf}} and {figures}/shuffled_n_cuts.{{csv,json}}"
     )
-    if args.lesions:
-        trained = [pair for pair in zip(networks, results) if pair[0]["condition"] != BASELINE]
-        report_lesions(*lesioned(trained, args), figures, record)
+    if lesions:
+        first = [row for row in lesions if identity(row) == identity(lesions[0])]
+        print(f"\nlesions of {network_name(first[0])}, changes of test accuracy in percentage points:")
+        print_table([printed_lesion(row) for row in first])
+        print()
+        print_table([printed_summary(summary) for summary in summaries])
+        print(f"saved {figures}/{'{lesions,dependencies}' if pairs else 'lesions'}.{{csv,json,png,pdf}}")
     for note in sorted({note for network, result in zip(networks, results) for note in notes(network, result)}):
         print(f"note: {note}")
     print(verdict(rows))
 
 
-def untrained(networks):
-    """Networks like those of the first condition as they were before any training."""
+def untrained(networks, seed):
+    """Networks like those of the first condition as they were before any training; of unknown seed, any such."""
     group = [network for network in networks if network["condition"] == networks[0]["condition"]]
-    models = [initial_model(network["model"].sizes, network["network"], network["init"]) for network in group]
+    seeds = [network["known"].get("seed", seed + network["network"]) for network in group]
+    models = [initial_model(network["model"].sizes, its, network["init"]) for network, its in zip(group, seeds)]
     return [network | {"condition": BASELINE, "model": model} for network, model in zip(group, models)]
 
 
@@ -183,9 +207,9 @@ def clustered(networks, clusters, shuffles, seed, jobs):
         tasks.append((place, "observed", delayed(partitioned)(weights, clusters, seed)))
         reduced = without_isolated(weights)
         dense = all((weight != 0).all() for weight in reduced)
-        for number, null in enumerate(NULLS):
-            for shuffle in range(shuffles if number == 0 or not dense else 0):
-                key = (network["network"], number, shuffle)
+        for kind, null in enumerate(NULLS):
+            for shuffle in range(shuffles if kind == 0 or not dense else 0):
+                key = (network["network"], kind, shuffle)
                 tasks.append((place, null, delayed(shuffled)(reduced, null, clusters, seed, key)))
     done = Parallel(n_jobs=jobs, return_as="generator")(task for _, _, task in tasks)
     results = [{"warnings": [], **{null: [] for null in NULLS}} for _ in networks]
@@ -275,8 +299,8 @@ def printed_conditions(rows):
 
         def summary(key, form):
             values = [row[key] for row in group]
-            mean = f"{numpy.mean(values):{form}}"
-            return mean if len(values) == 1 else f"{mean} ± {numpy.std(values, ddof=1):{form}}"
+            mean = number(float(numpy.mean(values)), form)
+            return mean if len(values) == 1 else mean + number(float(numpy.std(values, ddof=1)), f" ± {form}", "")
 
         for null in NULLS:
             few = sum(row[f"{null}_p"] <= 0.05 for row in group)
@@ -284,11 +308,11 @@ def printed_conditions(rows):
                 {
                     "condition": group[0]["condition"],
                     "networks": str(len(group)),
-                    "n-cut": summary("n_cut", ".3f"),
+                    "n-cut": summary("n_cut", "{:.3f}"),
                     "shuffled": null,
-                    "their n-cut": summary(f"{null}_mean", ".3f"),
+                    "their n-cut": summary(f"{null}_mean", "{:.3f}"),
                     "sd": f"{numpy.mean([row[f'{null}_sd'] for row in group]):.3f}",
-                    "z": summary(f"{null}_z", ".1f"),
+                    "z": summary(f"{null}_z", "{:.1f}"),
                     "p": f"{group[0][f'{null}_p']:.2g}" if len(group) == 1 else f"<= 0.05 in {few}",
                 }
             )
@@ -328,19 +352,19 @@ def lesioned(trained, args):
         if digits not in images:
             images[digits] = [tensor.to(args.device) for tensor in load_digits(digits, False, args.data_dir)]
         generator = torch.Generator().manual_seed(args.seed + network["network"])
-        accuracy = partial(overall_accuracy, network["model"].to(args.device), *images[digits])
+        right = partial(images_right, network["model"].to(args.device), *images[digits])
+        count = len(images[digits][1])
         labels = hidden_labels(network, result)
-        rows, modules = lesion_rows(network, labels, accuracy, args.draws, generator)
+        rows, modules = lesion_rows(network, labels, right, count, args.draws, generator)
         single += rows
-        pairs += pair_rows(network, labels >= 0, rows, modules, accuracy, args.pair_draws, generator)
+        pairs += pair_rows(network, labels >= 0, rows, modules, right, count, args.pair_draws, generator)
     return single, pairs
 
 
-def overall_accuracy(model, images, labels, modules):
-    """Share of the test images that are right while each module is silent: [modules]."""
+def images_right(model, images, labels, modules):
+    """How many of the test images are right while each module is silent: whole numbers [modules]."""
     progress = partial(tqdm, desc="modules", unit="batch", delay=2, leave=False)
-    share = labels.bincount(minlength=model.sizes[-1]).cpu().double() / len(labels)
-    return ablated_accuracy(model, modules, images, labels, progress).nan_to_num() @ share
+    return ablated_hits(model, modules, images, labels, progress).sum(1)
 
 
 def hidden_labels(network, result):
@@ -349,42 +373,45 @@ def hidden_labels(network, result):
     return torch.as_tensor(result["labels"])[sizes[0] : sum(sizes[:-1])]
 
 
-def lesion_rows(network, labels, accuracy, draws, generator):
-    """A row per sub-module, compared with random living neurons of its layer; and the sub-modules themselves."""
+def lesion_rows(network, labels, right, images, draws, generator):
+    """A row per sub-module, compared with other living neurons of its layer; and the sub-modules themselves.
+
+    right: how many of so many images are right while modules are silent.
+    """
     widths = network["model"].hidden_sizes
     names, modules = sub_modules(labels, widths)
     alive = labels >= 0
-    controls = [matched_modules(layer_counts(m, widths), widths, draws, generator, alive)[0] for m in modules]
-    intact = torch.zeros(1, len(alive), dtype=torch.bool)
-    parts = [intact, modules, *controls]
-    measured = accuracy(torch.cat(parts)).split([len(part) for part in parts])
+    controls = [control_modules(module, widths, draws, generator, alive) for module in modules]
+    parts = [torch.zeros(1, len(alive), dtype=torch.bool), modules, *(others for others, _ in controls)]
+    intact, own, *others = right(torch.cat(parts)).split([len(part) for part in parts])
     rows = []
-    for (layer, cluster), module, own, null in zip(names, modules, measured[1].tolist(), measured[2:]):
-        neurons, living = int(module.sum()), layer_counts(alive, widths)[layer - 1]
-        low, high = numpy.quantile(null, [0.05, 0.95]).tolist()
+    for (layer, cluster), module, hits, its_others, (_, complete) in zip(names, modules, own, others, controls):
         row = {
             **identity(network),
             "layer": layer,
             "cluster": cluster,
-            "neurons": neurons,
-            "living_in_layer": living,
-            "accuracy": own,
-            "change": own - measured[0].item(),
-            "random_n": len(null),
-            "random_change": null.mean().item() - measured[0].item(),
-            "random_low": low - measured[0].item(),
-            "random_high": high - measured[0].item(),
-            "p": rank_p_value(own, null, "left"),
-            "p_conservative": rank_p_value(own, null, "left", strict=False),
-            "accuracy_ratio": null.mean().item() / own if own else numpy.nan,
+            "neurons": int(module.sum()),
+            "living_in_layer": layer_counts(alive, widths)[layer - 1],
+            "accuracy": hits.item() / images,
+            "change": (hits - intact).item() / images,
+            **random_changes((its_others - intact).double() / images),
+            **compare_with_controls(hits, its_others, complete, "left"),
+            "accuracy_ratio": its_others.double().mean().item() / hits.item() if hits else numpy.nan,
         }
         rows.append(row | {"category": category(row, widths[layer - 1])})
     return rows, modules
 
 
+def random_changes(changes):
+    """How many control modules there are, the mean change of accuracy by them, and what 90 % of them lie between."""
+    low, high = numpy.quantile(changes, [0.05, 0.95]).tolist() if len(changes) else [numpy.nan] * 2
+    mean = changes.mean().item() if len(changes) else numpy.nan
+    return {"random_n": len(changes), "random_change": mean, "random_low": low, "random_high": high}
+
+
 def category(row, width):
-    """What Filan et al. (2020) call a sub-module, by their rules in their order."""
-    significant = row["p"] < 1 / row["random_n"]  # no draw was worse
+    """What Filan et al. (2020) call a sub-module, by their rules in their order; but ties count against a finding."""
+    significant = beyond_all(row["p_conservative"], row["random_n"])
     large = row["change"] <= -LEAST_LOSS
     if row["neurons"] == row["living_in_layer"]:
         return "complete"
@@ -392,67 +419,59 @@ def category(row, width):
         return "small"
     if significant:
         return "important" if large else "significant, small effect"
-    if row["p"] == 1:
+    if row["p"] == 1:  # all others were worse
         return "least important" if large else "prunable"
     return "large effect, not significant" if large else "other"
 
 
-def pair_rows(network, alive, rows, modules, accuracy, draws, generator):
+def pair_rows(network, alive, rows, modules, right, images, draws, generator):
     """A row per pair of important sub-modules X, Y of different layers, X in the earlier one: does either matter alone?
 
-    X given Y is what is lost when X is silenced and Y is already: compared with random neurons in the place of X.
+    X given Y is what is lost when X is silenced and Y is already: compared with other neurons in the place of X.
     """
     widths = network["model"].hidden_sizes
     important = [place for place, row in enumerate(rows) if row["category"] == "important"]
     pairs = [pair for pair in combinations(important, 2) if rows[pair[0]]["layer"] < rows[pair[1]]["layer"]]
     if not pairs:
         return []
-    parts = []
+    parts, complete = [modules], []
     for pair in pairs:
-        both = modules[pair[0]] | modules[pair[1]]
-        parts.append(both.unsqueeze(0))
+        parts.append((modules[pair[0]] | modules[pair[1]]).unsqueeze(0))
         for own, other in (pair, pair[::-1]):
-            random, _ = matched_modules(layer_counts(modules[own], widths), widths, draws, generator, alive)
-            parts.append(random | modules[other])
-    measured = accuracy(torch.cat(parts)).split([len(part) for part in parts])
+            controls, are_all = control_modules(modules[own], widths, draws, generator, alive)
+            parts.append(controls | modules[other])
+            complete.append(are_all)
+    alone, *measured = right(torch.cat(parts)).split([len(part) for part in parts])
     table = []
-    for number, pair in enumerate(pairs):
-        both, *nulls = measured[3 * number : 3 * number + 3]
+    for order, pair in enumerate(pairs):
+        both, *nulls = measured[3 * order : 3 * order + 3]
         row = identity(network)
         for letter, place in zip("xy", pair):
             row |= {f"{letter}_{key}": rows[place][key] for key in ("layer", "cluster", "neurons", "change")}
-        for direction, own, other, null in zip(("x_given_y", "y_given_x"), pair, pair[::-1], nulls):
-            change = both.item() - rows[other]["accuracy"]
-            p = rank_p_value(both.item(), null, "left")
+        for place, (direction, other, null) in enumerate(zip(("x_given_y", "y_given_x"), pair[::-1], nulls)):
+            change = (both - alone[other]).item() / images
+            compared = compare_with_controls(both[0], null, complete[2 * order + place], "left")
             row |= {
                 f"{direction}_change": change,
-                f"{direction}_random_change": null.mean().item() - rows[other]["accuracy"],
+                f"{direction}_random_change": random_changes((null - alone[other]).double() / images)["random_change"],
                 f"{direction}_n": len(null),
-                f"{direction}_p": p,
-                f"{direction}_important": p < 1 / len(null) and change <= -LEAST_LOSS,
+                **{f"{direction}_{key}": value for key, value in compared.items()},
+                f"{direction}_important": beyond_all(compared["p_conservative"], len(null)) and change <= -LEAST_LOSS,
             }
         row["reading"] = READINGS[row["x_given_y_important"], row["y_given_x_important"]]
         table.append(row)
     return table
 
 
-def report_lesions(rows, pairs, figures, record):
-    """Save, draw and print what the lesions say."""
-    networks = grouped(rows, "condition", "network")
-    summaries = [lesion_summary(group, pairs) for group in networks]
-    save_results(figures / "lesions", rows, record | {"networks": summaries})
+def save_lesions(rows, pairs, figures, record):
+    """Save what the lesions say, and draw those of the first network."""
+    its_rows, its_pairs = ([row for row in table if identity(row) == identity(rows[0])] for table in (rows, pairs))
     which = network_name(rows[0])
-    save_figure(plot_lesions(networks[0], which), figures / "lesions")
+    save_results(figures / "lesions", rows, record)
+    save_figure(plot_lesions(its_rows, which), figures / "lesions")
     if pairs:
         save_results(figures / "dependencies", pairs, record)
-        its_pairs = [pair for pair in pairs if identity(pair) == identity(rows[0])]
-        save_figure(plot_dependencies(networks[0], its_pairs, which), figures / "dependencies")
-
-    print(f"\nlesions of {which}, changes of test accuracy in percentage points:")
-    print_table([printed_lesion(row) for row in networks[0]])
-    print()
-    print_table([printed_summary(summary) for summary in summaries])
-    print(f"saved {figures}/{'{lesions,dependencies}' if pairs else 'lesions'}.{{csv,json,png,pdf}}")
+        save_figure(plot_dependencies(its_rows, its_pairs, which), figures / "dependencies")
 
 
 def lesion_summary(rows, pairs):
@@ -472,7 +491,7 @@ def lesion_summary(rows, pairs):
         **{f"worst_{key}": worst.get(key) for key in ("layer", "change", "random_change")},
         "fisher_p": fisher_p_value([row["p"] for row in judged], draws),
         "fisher_p_conservative": fisher_p_value([row["p_conservative"] for row in judged], draws),
-        "accuracy_ratio": float(numpy.nanmean([row["accuracy_ratio"] for row in judged])) if judged else None,
+        "accuracy_ratio": defined_mean(row["accuracy_ratio"] for row in judged),
         "pairs": [answers.count(answer) for answer in READINGS],
     }
 
@@ -482,7 +501,6 @@ def printed_summary(summary):
     if summary["worst_layer"]:
         change, random = (points(summary[f"worst_{key}"]) for key in ("change", "random_change"))
         worst = f"{change} in layer {summary['worst_layer']} (random {random})"
-    ratio = summary["accuracy_ratio"]
     return {
         "condition": summary["condition"],
         "network": str(summary["network"]),
@@ -491,14 +509,14 @@ def printed_summary(summary):
         "worst of them": worst,
         "Fisher p": f"{summary['fisher_p']:.2g}",
         "with ties": f"{summary['fisher_p_conservative']:.2g}",
-        "random/lesioned": "" if ratio is None else f"{ratio:.3f}",
+        "random/lesioned": number(summary["accuracy_ratio"], "{:.3f}"),
         "pairs nn/ny/yn/yy": "/".join(map(str, summary["pairs"])),
     }
 
 
 def printed_lesion(row):
     low, change, high, random = (
-        f"{100 * row[key] + 0:.2f}" for key in ("random_low", "change", "random_high", "random_change")
+        number(100 * row[key] + 0) for key in ("random_low", "change", "random_high", "random_change")
     )
     return {
         "layer": str(row["layer"]),
@@ -506,7 +524,7 @@ def printed_lesion(row):
         "neurons": f"{row['neurons']} of {row['living_in_layer']}",
         "change": change,
         "random": random,
-        "5-95 %": f"{low} to {high}",
+        "5-95 %": f"{low} to {high}" if row["random_n"] else "-",
         "p": f"{row['p']:.2g}",
         "category": row["category"],
     }

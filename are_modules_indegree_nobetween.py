@@ -5,6 +5,8 @@
 Writes ablation_per_digit.csv, .json, .png and .pdf to --figures-dir; of several networks, also ablation_networks.*.
 """
 
+import mlp.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
+
 from functools import partial
 from itertools import product
 
@@ -12,8 +14,9 @@ import numpy
 import torch
 from tqdm import tqdm
 
-from mlp.ablation import ablated_accuracy
+from mlp.ablation import ablated_hits
 from mlp.commandline import (
+    MOST_DRAWS,
     Parser,
     add_candidate_options,
     add_figures_option,
@@ -21,6 +24,8 @@ from mlp.commandline import (
     add_network_options,
     add_seed_option,
     integer,
+    known_networks,
+    refuse_twins,
     run,
     selected_networks,
 )
@@ -31,13 +36,23 @@ from mlp.modules import (
     indegree_nobetween_candidates,
     layer_counts,
     matched_modules,
-    module_of,
+    modules_by_rule,
     neurons_of,
-    same_rule_modules,
 )
 from mlp.plots import plot_ablation, plot_percentiles
-from mlp.results import grouped, percent, points, print_table, run_record, save_figure, save_results, writable_folder
+from mlp.results import (
+    by_seed,
+    grouped,
+    number,
+    percent,
+    points,
+    print_table,
+    run_record,
+    save_results,
+    writable_folder,
+)
 from mlp.statistics import ablation_effects, across_networks, compare_with_null, defined_mean, wilson_interval
+from mlp.style import save_figure
 
 EFFECTS = ("importance", "selectivity")
 NULLS = {"matched": "matched modules", "same_rule": "the same rule around non-candidates"}
@@ -58,7 +73,7 @@ def parse_args(argv):
     )
     parser.add_argument(
         "--null-limit",
-        type=integer(1),
+        type=integer(1, MOST_DRAWS),
         default=10_000,
         help="compare each module with all modules of as many neurons per layer if there are at most so "
         "many, or else with so many random ones (default: %(default)s)",
@@ -72,6 +87,8 @@ def parse_args(argv):
 def main(argv=None):
     args = parse_args(argv)
     models, digits, about = selected_networks(args.checkpoint, args)
+    known, _ = known_networks(args.checkpoint, about, models)
+    refuse_twins({f"network {k}": model for k, model in models.items()})
     figures = writable_folder(args.figures_dir)
     images, labels = (tensor.to(args.device) for tensor in load_digits(digits, False, args.data_dir))
     images_per_digit = labels.bincount().tolist()
@@ -84,10 +101,11 @@ def main(argv=None):
             table, args.in_degree_quantile, args.betweenness_quantile, args.max_candidates
         )
         generator = torch.Generator().manual_seed(args.seed + k)
-        silenced = ablate(
+        modules, hits, nulls = ablate(
             model.to(args.device), candidates, images, labels, args.top_inputs, args.null_limit, generator
         )
-        rows += [{"network": k, **row} for row in table_rows(candidates, *silenced, model, digits, images_per_digit)]
+        found = table_rows(candidates, modules, hits, nulls, model.hidden_sizes, digits, images_per_digit)
+        rows += [{"network": k, "seed": known[k].get("seed"), **row} for row in found]
 
     record = run_record(args, device=args.device, seed=args.seed, checkpoint=about)
     save_results(figures / "ablation_per_digit", rows, record)
@@ -102,7 +120,7 @@ def main(argv=None):
     else:
         networks = mean_percentiles(rows, digits)
         names = [f"{effect}_{null}" for effect, null in product(EFFECTS, NULLS)]
-        tests = {name: across_networks([row[name] for row in networks], args.seed) for name in names}
+        tests = {name: across_networks(seed_means(networks, name), args.seed) for name in names}
         save_results(figures / "ablation_networks", networks, record | {"tests": tests})
         save_figure(plot_percentiles(networks, tests, EFFECTS, NULLS), figures / "ablation_networks")
         print(f"saved {figures}/ablation_{{per_digit,networks}}.{{csv,json,png,pdf}}")
@@ -112,38 +130,55 @@ def main(argv=None):
 def ablate(model, candidates, images, labels, top_inputs, null_limit, generator):
     """Silence each candidate's module, and the modules of its two nulls.
 
-    Returns the modules (the empty one first, then one per candidate) with their accuracies [modules, digits], and per
-    candidate its two nulls: {"matched": (accuracies, whether complete), "same_rule": (accuracies, False)}.
+    Returns the modules, the empty one first, then one per candidate; how many images of each digit are still right,
+    [modules, digits]; and per candidate its nulls, which those with as many neurons per layer share: {"matched":
+    (effects, whether complete), "same_rule": (effects, False), "limits": 5 and 95 % of matched accuracies [2, digits]}.
     """
-    intact = torch.zeros(sum(model.hidden_sizes), dtype=torch.bool)
-    modules = torch.stack([intact, *(module_of(candidate, model.weights, top_inputs) for candidate in candidates)])
-    counts = [layer_counts(module, model.hidden_sizes) for module in modules[1:]]
+    widths = model.hidden_sizes
+    by_rule = modules_by_rule(model.weights, top_inputs)
+    neurons = neurons_of(torch.ones(len(by_rule), dtype=torch.bool), widths)
+    shapes = [(layer, layer_counts(module, widths)) for (layer, _), module in zip(neurons, by_rule)]
+    chosen = [neurons.index(candidate) for candidate in candidates]
     matched = {
-        count: matched_modules(count, model.hidden_sizes, null_limit, generator) for count in sorted(set(counts))
+        counts: matched_modules(counts, widths, null_limit, generator)
+        for counts in sorted({shapes[place][1] for place in chosen})
     }
-    same_rule = [same_rule_modules(candidate, candidates, model.weights, top_inputs) for candidate in candidates]
+    same_rule = {shape: [] for shape in shapes}
+    for place in sorted(set(range(len(neurons))) - set(chosen)):
+        same_rule[shapes[place]].append(place)
 
-    parts = [modules, *(null for null, _ in matched.values()), *same_rule]
+    parts = [torch.zeros(1, len(by_rule), dtype=torch.bool), by_rule, *(modules for modules, _ in matched.values())]
     progress = partial(tqdm, desc="modules", unit="batch", delay=2, leave=False)
-    accuracy = ablated_accuracy(model, torch.cat(parts), images, labels, progress).split([len(part) for part in parts])
-    matched_accuracy = dict(zip(matched, accuracy[1 : 1 + len(matched)]))
-    nulls = [
-        {"matched": (matched_accuracy[count], matched[count][1]), "same_rule": (others, False)}
-        for count, others in zip(counts, accuracy[1 + len(matched) :])
-    ]
-    return modules, accuracy[0], nulls
+    hits = ablated_hits(model, torch.cat(parts), images, labels, progress).split([len(part) for part in parts])
+    intact, hits_by_rule, matched_hits = hits[0], hits[1], dict(zip(matched, hits[2:]))
+    images_per_digit = labels.bincount(minlength=len(intact[0])).cpu()
+    nulls = {}
+    for layer, counts in {shapes[place] for place in chosen}:
+        groups = {"matched": matched_hits[counts], "same_rule": hits_by_rule[same_rule[layer, counts]]}
+        effects = {
+            null: ablation_effects(intact[0], its_hits, images_per_digit.tolist()) for null, its_hits in groups.items()
+        }
+        nulls[layer, counts] = {
+            "matched": (effects["matched"], matched[counts][1]),
+            "same_rule": (effects["same_rule"], False),
+            "limits": numpy.quantile(groups["matched"] / images_per_digit.double(), [0.05, 0.95], axis=0),
+        }
+    modules = torch.cat([parts[0], by_rule[chosen]])
+    return modules, torch.cat([intact, hits_by_rule[chosen]]), [nulls[shapes[place]] for place in chosen]
 
 
-def table_rows(candidates, modules, accuracy, nulls, model, digits, images_per_digit):
+def table_rows(candidates, modules, hits, nulls, hidden_sizes, digits, images_per_digit):
     """One row per ablation, the intact network first.
 
     accuracy_, low_, high_ (95 % Wilson interval), drop_ and null_low_, null_high_ (5-95 % of the matched null) per
     digit and drop, their mean, are fractions; importance, selectivity and what their nulls say, percentage points.
+    modules, hits, nulls: what `ablate` returns.
     """
     names = [("intact", "", ""), *((neuron_name(candidate), *candidate) for candidate in candidates)]
+    accuracy = (hits / torch.tensor(images_per_digit, dtype=torch.float64)).tolist()
     rows = []
     for (name, layer, index), module, its_accuracy in zip(names, modules, accuracy):
-        members = neurons_of(module, model.hidden_sizes)
+        members = neurons_of(module, hidden_sizes)
         row = {
             "neuron": name,
             "layer": layer,
@@ -151,9 +186,7 @@ def table_rows(candidates, modules, accuracy, nulls, model, digits, images_per_d
             "members": len(members),
             "module": " ".join(map(neuron_name, members)),
         }
-        for digit, fraction, intact, images in zip(
-            digits, its_accuracy.tolist(), accuracy[0].tolist(), images_per_digit
-        ):
+        for digit, fraction, intact, images in zip(digits, its_accuracy, accuracy[0], images_per_digit):
             low, high = wilson_interval(fraction, images)
             row |= {
                 f"accuracy_{digit}": fraction,
@@ -164,16 +197,15 @@ def table_rows(candidates, modules, accuracy, nulls, model, digits, images_per_d
         row["drop"] = sum(row[f"drop_{digit}"] for digit in digits) / len(digits)
         rows.append(row)
 
-    effects = ablation_effects(accuracy[0], accuracy[1:])
+    effects = ablation_effects(hits[0], hits[1:], images_per_digit)
     for place, (row, its_nulls) in enumerate(zip(rows[1:], nulls)):
-        low, high = numpy.quantile(its_nulls["matched"][0], [0.05, 0.95], axis=0).tolist()
-        for digit, null_low, null_high in zip(digits, low, high):
+        for digit, null_low, null_high in zip(digits, *its_nulls["limits"].tolist()):
             row |= {f"null_low_{digit}": null_low, f"null_high_{digit}": null_high}
         for effect in EFFECTS:
             row[effect] = effects[effect][place].item()
-            for name, (null_accuracy, complete) in its_nulls.items():
-                null = ablation_effects(accuracy[0], null_accuracy)[effect]
-                compared = compare_with_null(row[effect], null, includes_observed=complete)
+            for name in NULLS:
+                null, complete = its_nulls[name]
+                compared = compare_with_null(row[effect], null[effect], includes_observed=complete)
                 row |= {f"{effect}_{name}_{key}": value for key, value in compared.items()}
     return rows
 
@@ -184,6 +216,7 @@ def mean_percentiles(rows, digits):
     for intact, *candidates in grouped(rows, "network"):
         row = {
             "network": intact["network"],
+            "seed": intact["seed"],
             "accuracy": defined_mean(intact[f"accuracy_{digit}"] for digit in digits),
             "candidates": len(candidates),
         }
@@ -191,6 +224,11 @@ def mean_percentiles(rows, digits):
             row[f"{effect}_{null}"] = defined_mean(candidate[f"{effect}_{null}_percentile"] for candidate in candidates)
         networks.append(row)
     return networks
+
+
+def seed_means(networks, name):
+    """The mean over the networks of each seed."""
+    return [defined_mean(row[name] for row in group) for group in by_seed(networks)]
 
 
 def report_one(rows, digits):
@@ -219,7 +257,8 @@ def report_one(rows, digits):
     averages = [defined_mean(row[f"{effect}_matched_percentile"] for row in candidates) for effect in EFFECTS]
     print(
         f"Verdict: of {len(candidates)} candidates, {shares[0]} are more important and {shares[1]} more selective than "
-        f"matched modules at p <= 0.05; on average they lie at percentile {averages[0]:.0f} and {averages[1]:.0f} "
+        f"matched modules at p <= 0.05; on average they lie at percentile {number(averages[0], '{:.0f}')} and "
+        f"{number(averages[1], '{:.0f}')} "
         "(chance: 50). One network is one observation: for a test, train many with train.py --networks."
     )
 
@@ -234,11 +273,16 @@ def null_line(row, effect, null):
         "effect": effect,
         "candidate": f"{row[effect]:.1f}",
         "null n": str(value["n"]),
-        "median": "{median:.1f}".format(**value),
-        "5-95 %": "{low:.1f} to {high:.1f}".format(**value),
-        "percentile": "{percentile:.0f}".format(**value),
+        "median": number(value["median"], "{:.1f}"),
+        "5-95 %": interval(value),
+        "percentile": number(value["percentile"], "{:.0f}"),
         "p": "{p:.2g} ({smallest_p:.2g})".format(**value),
     }
+
+
+def interval(row):
+    """'55.4 to 62.1'"""
+    return "-" if numpy.isnan(row["low"]) else "{low:.1f} to {high:.1f}".format(**row)
 
 
 def report_many(networks, tests):
@@ -250,9 +294,9 @@ def report_many(networks, tests):
             {
                 "effect": effect,
                 "among": NULLS[null],
-                "networks": str(test["networks"]),
-                "median percentile": f"{test['median']:.1f}",
-                "95 % interval": f"{test['low']:.1f} to {test['high']:.1f}",
+                "seeds": str(test["networks"]),
+                "median percentile": number(test["median"], "{:.1f}"),
+                "95 % interval": interval(test),
                 "Wilcoxon p": f"{test['p']:.2g}",
             }
         )
@@ -260,12 +304,14 @@ def report_many(networks, tests):
 
     def compared(effect, null):
         test = tests[f"{effect}_{null}"]
-        more = "neither more nor less" if test["p"] > 0.05 else "more" if test["median"] > 50 else "less"
+        more = "neither more nor less" if test["p"] > 0.05 else "more" if test["direction"] > 0 else "less"
         adjective = {"importance": "important", "selectivity": "selective"}[effect]
-        return f"{more} {adjective} (median percentile {test['median']:.0f}, p = {test['p']:.2g})"
+        return f"{more} {adjective} (median percentile {number(test['median'], '{:.0f}')}, p = {test['p']:.2g})"
 
+    seeds = len(by_seed(networks))
+    over = f"{len(networks)} networks" + (f" of {seeds} seeds" if seeds < len(networks) else "")
     print(
-        f"Verdict: over {len(networks)} networks, candidates are {compared('importance', 'matched')} and "
+        f"Verdict: over {over}, candidates are {compared('importance', 'matched')} and "
         f"{compared('selectivity', 'matched')} than {NULLS['matched']}. Compared with {NULLS['same_rule']}, they are "
         f"{compared('importance', 'same_rule')} and {compared('selectivity', 'same_rule')}."
     )

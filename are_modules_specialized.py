@@ -6,6 +6,8 @@ Writes to --figures-dir specialization.csv and .json (each cluster's part of eac
 and .json (what they say together), and specialization_lesions, _digits and _images (.png, .pdf) of the first network.
 """
 
+import mlp.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
+
 from functools import partial
 from itertools import product
 
@@ -15,9 +17,10 @@ from scipy import stats
 from tqdm import tqdm
 
 from mlp import InputError
-from mlp.ablation import ablated_accuracy
+from mlp.ablation import ablated_hits
 from mlp.cluster_plots import plot_digit_changes, plot_lesions, plot_optimal_images
 from mlp.commandline import (
+    MOST_DRAWS,
     Parser,
     add_figures_option,
     add_image_options,
@@ -28,30 +31,33 @@ from mlp.commandline import (
     selected_conditions,
 )
 from mlp.data import load_digits
-from mlp.modules import layer_counts, matched_modules, sub_modules
+from mlp.modules import control_modules, layer_counts, sub_modules
 from mlp.partitions import PARTITIONINGS, partitions, random_partition
 from mlp.results import (
+    by_seed,
     grouped,
     identity,
     network_name,
     number,
     print_table,
     run_record,
-    save_figure,
     save_results,
     writable_folder,
 )
 from mlp.statistics import (
     accuracy_effect,
+    beyond_all,
     centred,
     class_range,
     combine_networks,
+    compare_with_controls,
     defined_mean,
+    exact_drops,
     fisher_p_value,
     range_effect,
-    rank_p_value,
     ratio_effect,
 )
+from mlp.style import save_figure
 from mlp.visualization import optimal_images, output_entropies
 
 MEASURES = {"accuracy": "left", "range": "right", "score": "right", "entropy": "left"}
@@ -71,7 +77,7 @@ def parse_args(argv):
     parser.add_argument("--clusters", type=integer(2), default=16, help="clusters of neurons (default: %(default)s)")
     parser.add_argument(
         "--draws",
-        type=integer(2),
+        type=integer(2, MOST_DRAWS),
         default=19,
         help="sets of random neurons that each cluster's part of a layer is compared with (default: %(default)s)",
     )
@@ -101,10 +107,9 @@ def main(argv=None):
         parts += measured_parts(network, *splits[digits], args)
     rows = [part["row"] for part in parts]
     summaries = [summary(group) for group in grouped(rows, "condition", "partitioning", "kind", "network")]
-    pooled = adjusted([pooled_summary(group) for group in grouped(rows, "condition", "partitioning", "kind")])
-
     record = run_record(args, device=args.device, seed=args.seed, checkpoints=abouts)
     save_results(figures / "specialization", rows, record)
+    pooled = adjusted([pooled_summary(group) for group in grouped(rows, "condition", "partitioning", "kind")])
     save_results(figures / "specialization_networks", summaries, record | {"pooled": pooled})
     drawn = draw(networks[0], parts, figures)
 
@@ -126,8 +131,9 @@ def main(argv=None):
 def measured_parts(network, training, test, args):
     """Each cluster's part of each hidden layer, for all partitionings and random ones, and what was measured of it.
 
-    Returns [{"row": its numbers, "sets": boolean [1 + draws, hidden neurons], itself and random neurons, "picture"}];
-    what was too small or too large to be tested has few numbers, and no picture.
+    Returns [{"row": its numbers, "sets": boolean [1 + controls, hidden neurons], itself and its controls, "complete":
+    whether these are all others of that size, "picture"}]; what was too small or too large to be tested has few
+    numbers, and no picture.
     """
     model = network["model"].to(args.device)
     generator = torch.Generator().manual_seed(args.seed + network["network"])
@@ -137,7 +143,8 @@ def measured_parts(network, training, test, args):
     for partitioning in PARTITIONINGS:
         true = labels[partitioning]
         for kind, its_labels in zip(KINDS, (true, random_partition(true, model.hidden_sizes, generator))):
-            about = identity(network) | {"partitioning": partitioning, "kind": kind}
+            about = identity(network) | {"seed": network["known"].get("seed")}
+            about |= {"partitioning": partitioning, "kind": kind}
             parts += parts_of(about, its_labels, model.hidden_sizes, args.draws, generator)
     tested = [part for part in parts if part["row"]["status"] == "tested"]
     if tested:
@@ -163,8 +170,8 @@ def parts_of(about, labels, widths, draws, generator):
             "living_in_layer": living[layer - 1],
             "status": "too small" if neurons < 2 else "the whole layer" if large else "tested",
         }
-        controls, _ = matched_modules(layer_counts(module, widths), widths, draws, generator, alive)
-        parts.append({"row": row, "sets": torch.cat([module.unsqueeze(0), controls])})
+        controls, complete = control_modules(module, widths, draws, generator, alive)
+        parts.append({"row": row, "sets": torch.cat([module.unsqueeze(0), controls]), "complete": complete})
     return parts
 
 
@@ -172,23 +179,25 @@ def measure_lesions(model, parts, images, labels, digits):
     """Silence each part and its random sets; add to its row the changes of accuracy, and how they compare."""
     intact = torch.zeros(1, sum(model.hidden_sizes), dtype=torch.bool)
     progress = partial(tqdm, desc="lesions", unit="batch", delay=2, leave=False)
-    accuracy = ablated_accuracy(model, torch.cat([intact, *(part["sets"] for part in parts)]), images, labels, progress)
-    changes = (accuracy[1:] - accuracy[0]).split([len(part["sets"]) for part in parts])
-    for part, change in zip(parts, changes):
-        mean, spread = change.mean(1).numpy(), class_range(change)
+    hits = ablated_hits(model, torch.cat([intact, *(part["sets"] for part in parts)]), images, labels, progress)
+    counts = labels.bincount(minlength=len(digits)).tolist()
+    for part, its_hits in zip(parts, hits[1:].split([len(part["sets"]) for part in parts])):
+        drops, unit = exact_drops(hits[0], its_hits, counts)
+        mean, spread = (-drops.sum(1) / (unit * len(digits))).astype(float), class_range(drops)
         low, high = numpy.quantile(mean[1:], [0.05, 0.95]).tolist()
         part["row"] |= {
             "random_n": len(mean) - 1,
+            "null": "complete" if part["complete"] else "sample",
             "change": float(mean[0]),
             "random_change": float(mean[1:].mean()),
             "random_low": low,
             "random_high": high,
-            **{f"change_{digit}": value for digit, value in zip(digits, change[0].tolist())},
-            **compared("accuracy", mean),
+            **{f"change_{digit}": -drop / unit for digit, drop in zip(digits, drops[0])},
+            **compared("accuracy", mean, part["complete"]),
             "accuracy_effect": accuracy_effect(mean[0], mean[1:]),
             "range": float(spread[0]),
             "not_finite": int((~numpy.isfinite(spread)).sum()),
-            **compared("range", spread),
+            **compared("range", spread, part["complete"]),
             "range_effect": range_effect(spread[0], spread[1:]),
         }
 
@@ -214,27 +223,25 @@ def measure_images(model, parts, generator):
                 "score": float(its_scores[0]),
                 "random_score": float(its_scores[1:].mean()),
                 "least_gain": float((its_scores / its_first).min()),
-                **compared("score", its_scores),
+                **compared("score", its_scores, part["complete"]),
                 "score_effect": ratio_effect(its_scores[0], its_scores[1:]),
                 "entropy": float(its_entropies[0]),
                 "random_entropy": float(its_entropies[1:].mean()),
-                **compared("entropy", its_entropies),
+                **compared("entropy", its_entropies, part["complete"]),
                 "entropy_effect": ratio_effect(its_entropies[0], its_entropies[1:]),
             }
 
 
-def compared(measure, values):
+def compared(measure, values, complete):
     """The p-values of the first value among the others, without and with ties counted against it."""
-    return {
-        f"{measure}_p": rank_p_value(values[0], values[1:], MEASURES[measure]),
-        f"{measure}_p_conservative": rank_p_value(values[0], values[1:], MEASURES[measure], strict=False),
-    }
+    found = compare_with_controls(values[0], values[1:], complete, MEASURES[measure])
+    return {f"{measure}_{key}": found[key] for key in ("p", "p_conservative")}
 
 
 def summary(rows):
     """What the parts of one partitioning of one network say together."""
     statuses = [row["status"] for row in rows]
-    line = {key: rows[0][key] for key in ("condition", "partitioning", "kind", "network")}
+    line = {key: rows[0][key] for key in ("condition", "partitioning", "kind", "network", "seed")}
     line |= {status.replace(" ", "_"): statuses.count(status) for status in ("tested", "too small", "the whole layer")}
     for measure in MEASURES:
         measured = [row for row in rows if f"{measure}_p" in row]
@@ -252,10 +259,11 @@ def summary(rows):
 
 
 def pooled_summary(rows):
-    """What all networks of a condition say together: their p-values combined, effects over the parts of all."""
+    """What all networks of a condition say together: p-values combined over seeds, effects averaged over parts."""
     summaries = [summary(group) for group in grouped(rows, "network")]
+    seeds = by_seed(summaries)
     line = {key: rows[0][key] for key in ("condition", "partitioning", "kind")}
-    line |= {"networks": len(summaries), "tested": sum(row["status"] == "tested" for row in rows)}
+    line |= {"networks": len(summaries), "seeds": len(seeds), "tested": sum(row["status"] == "tested" for row in rows)}
     for measure in MEASURES:
         effects = [row[f"{measure}_effect"] for row in rows if f"{measure}_effect" in row]
         effects = [effect for effect in effects if not numpy.isnan(effect)]
@@ -263,7 +271,9 @@ def pooled_summary(rows):
             f"{measure}_n": len(effects),
             **{f"{measure}_{key}": [row[f"{measure}_{key}"] for row in summaries] for key in ("p", "log_p", "effect")},
             **{
-                f"{measure}_combined_{p}": combine_networks([row[f"{measure}_{p}"] for row in summaries])
+                f"{measure}_combined_{p}": combine_networks(
+                    [defined_mean(row[f"{measure}_{p}"] for row in group) for group in seeds]
+                )
                 for p in ("p", "p_conservative")
             },
             f"{measure}_mean_effect": defined_mean(effects),
@@ -292,7 +302,11 @@ def draw(network, parts, figures):
     rows = [part["row"] for part in parts]
     rows = [
         row
-        | {"category": "worse" if row["change"] < 0 and row["accuracy_p"] * (1 + row["random_n"]) < 1.5 else "other"}
+        | {
+            "category": "worse"
+            if row["change"] < 0 and beyond_all(row["accuracy_p_conservative"], row["random_n"])
+            else "other"
+        }
         for row in rows
     ]
     drawn = []

@@ -7,6 +7,8 @@ upstream_downstream_agreement.csv and .json (of each two measures), upstream_dow
 cluster of each neuron), and upstream_downstream_modularity, _matrices and _agreement (.png, .pdf).
 """
 
+import mlp.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
+
 from itertools import combinations, product
 from operator import itemgetter
 
@@ -16,7 +18,9 @@ from tqdm import tqdm
 
 from mlp import InputError
 from mlp.commandline import (
+    ALL,
     BASELINE,
+    MOST_DRAWS,
     Parser,
     add_figures_option,
     add_image_options,
@@ -31,6 +35,7 @@ from mlp.data import load_digits
 from mlp.model import initial_model, stacked
 from mlp.modules import maximise_modularity
 from mlp.results import (
+    by_seed,
     grouped,
     identity,
     network_name,
@@ -38,21 +43,27 @@ from mlp.results import (
     percent,
     print_table,
     run_record,
-    save_figure,
     save_results,
     writable_folder,
 )
 from mlp.similarity import FAMILIES, MEASURES, pair_group, similarities
 from mlp.similarity_plots import plot_agreement, plot_modularity, plot_similarities
-from mlp.statistics import compare_partitions, compare_with_untrained, defined_mean, effective_clusters
+from mlp.statistics import (
+    compare_partitions,
+    compare_with_untrained,
+    defined_mean,
+    effective_clusters,
+    signed_rank_test,
+    trend,
+)
+from mlp.style import save_figure
 from mlp.training import evaluate
 
-ALL = "all trained"
 PAIRS = tuple(combinations(MEASURES, 2))
 GROUPS = "UP", "DOWN", "CROSS", "NORM"
 AGREEMENTS = "similarity", "shuffled", "adjusted_rand"
 REGULARIZATION = "dropout", "l1", "l2"
-HYPERPARAMETERS = "lr", *REGULARIZATION
+HYPERPARAMETERS = "lr", *REGULARIZATION, "zeros"
 DRAWN = "forward_cov_norm", "backward_hess_norm"
 
 
@@ -61,14 +72,14 @@ def parse_args(argv):
     add_network_options(parser, many=True)
     parser.add_argument(
         "--untrained",
-        type=integer(2),
+        type=integer(2, MOST_DRAWS),
         default=100,
         metavar="N",
         help="compare with so many untrained networks (default: %(default)s)",
     )
     parser.add_argument(
         "--restarts",
-        type=integer(1),
+        type=integer(1, MOST_DRAWS),
         default=100,
         help="of the search for the best partition of each layer (default: %(default)s)",
     )
@@ -94,6 +105,7 @@ def main(argv=None):
     _, hits = evaluate(*stacked([network["model"].to(args.device) for network in networks]), images, labels)
     for network, hit in zip(networks, hits):
         network["accuracy"] = hit.double().mean().item()
+        network["known"] |= {"zeros": share_of_zeros(network["model"])}
     trained = accurate(networks, args.least_accuracy)
     drawn = extremes(trained)
 
@@ -109,7 +121,7 @@ def main(argv=None):
         if identity(network) in drawn:
             pictures.append({"title": network_name(network), "similarity": similarity, "partitions": partitions})
     conditions = adjusted(pooled_modularity(rows))
-    trends = adjusted(regularization_trends(rows))
+    trends = adjusted(regularization_trends(rows, args.seed))
     agreement, contrasts = pooled_agreement(agreements), agreement_contrasts(agreements)
 
     record = run_record(args, device=args.device, seed=args.seed, images=len(images), checkpoints=abouts)
@@ -162,6 +174,12 @@ def accurate(networks, least):
         best = percent(max(network["accuracy"] for network in networks))
         raise InputError(f"--least-accuracy {least:g}: no network reads more than {best} right; name a smaller share")
     return chosen
+
+
+def share_of_zeros(model):
+    """What pruning has left of a network, in whole percents: 0.9 of its weights are zero, or 0."""
+    zeros = sum(int((weight == 0).sum()) for weight in model.weights)
+    return round(zeros / sum(weight.numel() for weight in model.weights), 2)
 
 
 def untrained_networks(like, count, seed):
@@ -239,13 +257,18 @@ def pooled_modularity(rows):
         *conditions, untrained = grouped(of_measure, "condition")
         for group in conditions:
             line = {key: group[0][key] for key in ("condition", "layer", "measure")}
-            line |= compare_with_untrained([row["q"] for row in group], [row["q"] for row in untrained])
+            line |= compare_with_untrained(
+                *([defined_mean(row["q"] for row in seed) for seed in by_seed(rows)] for rows in (group, untrained))
+            )
             lines.append(line | {"clusters": defined_mean(row["clusters"] for row in group)})
     return lines
 
 
 def series(rows, rate):
-    """The rows of networks that differ in one hyper-parameter alone; all others are at the least of all networks."""
+    """The rows of networks that differ in one hyper-parameter alone; all others are at the least of all networks.
+
+    Zeros are one: pruned networks and unpruned ones make no series.
+    """
     known = [row for row in rows if all(row[other] is not None for other in HYPERPARAMETERS)]
     others = [other for other in HYPERPARAMETERS if other != rate]
     least = {other: min((row[other] for row in known), default=None) for other in others}
@@ -257,8 +280,8 @@ def dropouts(rows):
     return {row["condition"]: row["dropout"] for row in series(rows, "dropout")}
 
 
-def regularization_trends(rows):
-    """What each kind of regularisation does to Q: its rank correlation, and the largest change of the mean."""
+def regularization_trends(rows, seed):
+    """What each kind of regularisation does to Q within the networks of a seed, and the largest change of the mean."""
     trends = []
     defined = [row for row in rows if not numpy.isnan(row["q"])]
     for rate in REGULARIZATION:
@@ -266,7 +289,7 @@ def regularization_trends(rows):
             by_value = sorted(grouped(of_measure, rate), key=lambda group: group[0][rate])
             if len(by_value) > 1:
                 first, *others = (defined_mean(row["q"] for row in group) for group in by_value)
-                tau, p = stats.kendalltau(*zip(*((row[rate], row["q"]) for row in of_measure)))
+                found = [(row["q"], row[rate], unit) for unit, own in enumerate(by_seed(of_measure)) for row in own]
                 trends.append(
                     {
                         "regularization": rate,
@@ -275,10 +298,10 @@ def regularization_trends(rows):
                         "layer": of_measure[0]["layer"],
                         "measure": of_measure[0]["measure"],
                         "networks": len(of_measure),
+                        "seeds": len(by_seed(of_measure)),
                         "q": first,
                         "change": max((q - first for q in others), key=abs),
-                        "tau": tau,
-                        "p": numpy.nan_to_num(p, nan=1.0),
+                        **trend(*zip(*found), seed),
                     }
                 )
     return trends
@@ -313,19 +336,15 @@ def agreement_contrasts(agreements):
     lines = []
     for kind in ("trained", BASELINE):
         rows = [row for row in agreements if (row["condition"] == BASELINE) == (kind == BASELINE)]
-        units = {}
-        for row in rows:
-            units.setdefault((row["condition"], row["network"]) if row["seed"] is None else row["seed"], []).append(row)
+        units = by_seed(rows)
         means = []
-        for own in units.values():
+        for own in units:
             groups = {group: [row for row in own if row["group"] == group] for group in GROUPS}
             similarity = {
                 group: defined_mean(row["similarity"] for row in its_rows) for group, its_rows in groups.items()
             }
             means.append(similarity | {"shuffled": defined_mean(row["shuffled"] for row in groups["CROSS"])})
         for one, other in (("UP", "CROSS"), ("DOWN", "CROSS"), ("CROSS", "shuffled")):
-            differences = [unit[one] - unit[other] for unit in means]
-            differences = [difference for difference in differences if difference and not numpy.isnan(difference)]
             lines.append(
                 {
                     "networks": kind,
@@ -334,7 +353,7 @@ def agreement_contrasts(agreements):
                     "other": other,
                     "mean": defined_mean(unit[one] for unit in means),
                     "other_mean": defined_mean(unit[other] for unit in means),
-                    "p": float(stats.wilcoxon(differences).pvalue) if differences else 1.0,
+                    **signed_rank_test([unit[one] - unit[other] for unit in means]),
                 }
             )
     return lines
@@ -410,8 +429,9 @@ def verdict(conditions, trends, contrasts):
         sentences.append(f"{rate} up to {to:g} raises it in {rises} of {len(of_rate)}, by {typical:.3f} in the median")
     up, down, cross = (line for line in contrasts if line["networks"] == "trained")
     sentences.append(
-        f"partitions agree {up['mean']:.2f} within upstream, {down['mean']:.2f} within downstream, {cross['mean']:.2f} "
-        f"across (p = {up['p']:.2g}, {down['p']:.2g}; {up['seeds']} seeds), {cross['other_mean']:.2f} if shuffled"
+        f"partitions agree {number(up['mean'])} within upstream, {number(down['mean'])} within downstream, "
+        f"{number(cross['mean'])} across (p = {up['p']:.2g}, {down['p']:.2g}; {up['seeds']} seeds), "
+        f"{number(cross['other_mean'])} if shuffled"
     )
     return "; ".join(sentences) + "."
 

@@ -5,6 +5,8 @@
 Writes benchmark.csv and .json, and benchmark_engines.csv, .json, .png and .pdf to --figures-dir.
 """
 
+import mlp.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
+
 import copy
 import os
 import platform
@@ -32,8 +34,9 @@ from mlp.graph import betweenness, neuron_graph, weight_adjacency, without_isola
 from mlp.model import PIXELS, initial_model
 from mlp.modules import KMEANS_STARTS, matched_modules, n_cut, spectral_clusters
 from mlp.plots import plot_engine_times
-from mlp.results import print_table, run_record, save_figure, save_results, writable_folder
+from mlp.results import print_table, run_record, save_results, writable_folder
 from mlp.similarity import similarities
+from mlp.style import save_figure
 from mlp.training import largest_weights, split_validation, train
 
 DIGITS = (3, 5, 7)

@@ -5,6 +5,8 @@
 Writes centralities.csv, .json, .png and .pdf, and network.png and .pdf to --figures-dir.
 """
 
+import mlp.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
+
 from mlp.commandline import (
     Parser,
     add_candidate_options,
@@ -17,7 +19,8 @@ from mlp.graph import centralities, layered_centralities, neuron_graph, neuron_n
 from mlp.model import stacked
 from mlp.modules import candidate_limits, indegree_nobetween_candidates
 from mlp.plots import plot_centralities, plot_network
-from mlp.results import print_table, run_record, save_figure, save_results, writable_folder
+from mlp.results import print_table, run_record, save_results, writable_folder
+from mlp.style import save_figure
 
 TOP = 5
 """Neurons of each layer in the printed table."""

@@ -7,6 +7,8 @@ Writes mlp_mnist<digits>.pt to --save-dir, and training_history.csv, .json, .png
 --l2 are a sweep: all their combinations are trained at once.
 """
 
+import mlp.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
+
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -34,8 +36,9 @@ from mlp.commandline import (
 from mlp.data import load_digits
 from mlp.model import PIXELS, initial_model, save_checkpoint, stacked
 from mlp.plots import plot_history
-from mlp.results import grouped, percent, print_table, run_record, save_figure, save_results, writable_folder
-from mlp.training import evaluate, refuse_more_than_memory, split_validation, train
+from mlp.results import grouped, percent, print_table, run_record, save_results, writable_folder
+from mlp.style import save_figure
+from mlp.training import evaluate, memory_needed, refuse_more_than_memory, split_validation, train
 
 RECIPES = {
     # Filan et al. (2020); the defaults of Keras are spelled out
@@ -182,20 +185,22 @@ def parse_args(argv):
 def main(argv=None):
     args = parse_args(argv)
     sizes = (PIXELS, *args.hidden_layers, len(args.digits))
-    refuse_more_than_memory(sizes, args.networks * prod(len(getattr(args, name)) for name in SWEPT), args.device)
-    networks = hyperparameters(args)
     folder = writable_folder(args.save_dir)
     figures = writable_folder(args.figures_dir)
     images, labels = (tensor.to(args.device) for tensor in load_digits(args.digits, True, args.data_dir))
     test_images, test_labels = (tensor.to(args.device) for tensor in load_digits(args.digits, False, args.data_dir))
+    count = args.networks * prod(len(getattr(args, name)) for name in SWEPT)
+    needed = memory_needed(sizes, count, len(images), min(args.batch_size, len(images)), args.separate_batches)
+    refuse_more_than_memory(needed, sizes, count, args.device)
 
+    networks = hyperparameters(args)
     models = [initial_model(sizes, network["seed"], args.init).to(args.device) for network in networks]
     sources = networks if args.separate_batches else networks[:1]
     generators = [torch.Generator().manual_seed(network["seed"]) for network in sources]
     splits = [split_validation(labels, args.val_fraction, generator) for generator in generators]
     rates, *regularization = ([network[name] for network in networks] for name in SWEPT)
 
-    history = []
+    history, words = [], []
     for stage, epochs, options in stages(args):
         options |= dict(zip(SWEPT[1:], regularization), adam_epsilon=args.adam_epsilon)
         states = train(models, images, labels, splits, generators, epochs, args.batch_size, rates, **options)
@@ -214,16 +219,17 @@ def main(argv=None):
         checkpoint = folder / checkpoint_name(args.digits, stage)
         save_checkpoint(checkpoint, models, **about)
         conditions = grouped([network | test for network, test in zip(described, tests)], "condition")
-        if len(conditions) > 1:
-            print_table([printed_condition(group) for group in conditions])
-        else:
-            print_table(printed(tests, args.digits, test_labels.bincount().tolist()))
-        print(f"saved {checkpoint}")
+        several = len(conditions) > 1
+        table = map(printed_condition, conditions) if several else printed(tests, args.digits, test_labels)
+        words.append((list(table), checkpoint))
 
     save_results(figures / "training_history", history, record)
     counts = {"training": len(splits[0][0]), "validation": len(splits[0][1]), "test": len(test_labels)}
     pruned_from = before if args.pruning else None
     save_figure(plot_history(history, tests, len(args.digits), counts, pruned_from), figures / "training_history")
+    for table, checkpoint in words:  # when all files are written, lest a closed pipe end the work
+        print_table(table)
+        print(f"saved {checkpoint}")
     print(f"saved {figures}/training_history.{{csv,json,png,pdf}}")
 
 
@@ -274,8 +280,9 @@ def summary(tests, key, form):
     return mean if len(values) == 1 else f"{mean} ({form(min(values))} to {form(max(values))})"
 
 
-def printed(tests, digits, images_per_digit):
+def printed(tests, digits, labels):
     """The printed table: overall, then per digit."""
+    images_per_digit = labels.bincount().tolist()
     lines = [
         {
             "test images": "all",

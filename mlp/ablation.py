@@ -9,9 +9,18 @@ IMAGES_AT_ONCE = 2048
 """Images that go through all layers before the next ones do, for the same reason."""
 
 
-@torch.no_grad()
 def ablated_accuracy(model, modules, images, labels, progress=iter):
     """Accuracy per class while the activations of each module are set to zero.
+
+    As `ablated_hits`.  Returns float64 [modules, classes], fractions 0..1; NaN for a class that has no images.
+    """
+    images_per_class = labels.bincount(minlength=model.sizes[-1]).cpu().double()
+    return ablated_hits(model, modules, images, labels, progress) / images_per_class
+
+
+@torch.no_grad()
+def ablated_hits(model, modules, images, labels, progress=iter):
+    """How many images of each class are still read right while the activations of each module are set to zero.
 
     The modules are masks in one batched forward pass, which reads the model's weights and changes nothing: a silent
     neuron's column of outgoing weights is left out of the product.  (Leaving out its incoming weights would not silence
@@ -21,7 +30,7 @@ def ablated_accuracy(model, modules, images, labels, progress=iter):
     modules: boolean [modules, hidden neurons]; a row without members leaves the network intact.
     images: [n, inputs].  labels: [n] int64 class indices.  All on the model's device, or the modules on the CPU.
     progress: wraps the list of batches, as tqdm does.
-    Returns float64 [modules, classes] on the CPU, fractions 0..1; NaN for a class that has no images.
+    Returns int64 [modules, classes] on the CPU.
     """
     hidden = [torch.relu(torch.nn.functional.linear(images, model.weights[0], model.biases[0]))]
     hidden[0] = hidden[0][labels.argsort(stable=True)].T.contiguous()  # the images of a class side by side
@@ -39,7 +48,7 @@ def ablated_accuracy(model, modules, images, labels, progress=iter):
     for start, rows in progress(batches):
         logits = _ablated_logits(model, start, hidden[start], [layer[rows] for layer in alive[start:]], buffers)
         correct[rows] = _correct_per_class(logits, images_per_class).cpu()
-    return correct[place] / torch.tensor(images_per_class, dtype=torch.float64)
+    return correct[place]
 
 
 def _batches(modules, sizes, images):

@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from mlp.graph import strengths, weight_adjacency
-from mlp.plots import CANDIDATE_COLOR, DIGIT_COLORS, GREY, styled
+from mlp.plots import CANDIDATE_COLOR, DIGIT_COLORS, GREY
+from mlp.style import styled
 
 MOST_BLOCKS = 300  # rows of the picture of |w|: about as many as its pixels
 MOST_PICTURES = 6  # pairs of images of each layer

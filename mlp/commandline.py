@@ -1,6 +1,7 @@
 """The command line: what the scripts' options mean, and how bad input is refused."""
 
 import argparse
+import hashlib
 import math
 import os
 import re
@@ -10,12 +11,18 @@ from pathlib import Path
 import torch
 
 from mlp import InputError
+from mlp.interruption import one_sentence
 from mlp.model import load_networks
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEFAULT_DIGITS = "3,5,7"
-BASELINE = "random initialisation"
-"""The condition of networks that were never trained, which no checkpoint can take."""
+BASELINE, ALL = "random initialisation", "all trained"
+"""The conditions of networks that were never trained, and of all others together, which no checkpoint can take."""
+LARGEST_SEED = 2**32 - 1
+"""The largest that scikit-learn takes."""
+MOST_DRAWS = 100_000
+"""Random modules, shuffles or restarts that an option can ask for; more would outgrow time and memory."""
+MOST_JOBS = 1024
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,8 +55,8 @@ def run(main, argv=None):
     except BrokenPipeError:  # the reader of stdout has seen enough, as head does; all files are written by then
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except KeyboardInterrupt:
-        print(f"\n{script}: interrupted; every file is as it was, or complete", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        one_sentence(type(error), error, None)
         sys.exit(130)
 
 
@@ -189,7 +196,9 @@ def add_image_options(parser):
 
 
 def add_seed_option(parser, decides):
-    parser.add_argument("--seed", type=integer(0), default=0, help=f"decides {decides} (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=integer(0, LARGEST_SEED), default=0, help=f"decides {decides} (default: %(default)s)"
+    )
 
 
 def add_network_options(parser, many=False):
@@ -274,29 +283,52 @@ def selected_networks(path, args):
     return {args.network: models[args.network]}, chosen, about
 
 
+def known_networks(path, about, models):
+    """What a checkpoint says of each of its networks in numbers: {number: {"seed": ..., "dropout": ...}}, and names.
+
+    models: {number: model}, those that are asked about.  Returns that, and {number: condition or None}.
+    Raises InputError if what is said cannot be.
+    """
+    said = about.get("networks", [{}] * (max(models) + 1))
+    described = isinstance(said, list) and len(said) > max(models) and all(isinstance(one, dict) for one in said)
+    seeds = [one["seed"] for one in said if one.get("seed") is not None] if described else []
+    described = described and all(isinstance(seed, int) and 0 <= seed < 2**63 for seed in seeds)
+    if not described or about.get("init", "default") not in ("default", "glorot"):
+        raise InputError(f"{path or 'the checkpoint'}: what it says about its networks is damaged; train them again")
+    numbers = {k: {name: value for name, value in said[k].items() if isinstance(value, (int, float))} for k in models}
+    return numbers, {k: said[k].get("condition") for k in models}
+
+
 def selected_conditions(args):
     """The networks of all checkpoints that the command line names, by training condition, and what is known about them.
 
     Returns [{"condition", "network" (its number), "model", "digits", "init", "known" (hyper-parameters)}] and a list of
-    the checkpoints' `about`.  Raises InputError as `selected_networks`, or if what is said about a network cannot be.
+    the checkpoints' `about`.  Raises InputError as `selected_networks`, if what is said about a network cannot be, or
+    if a network is there twice, since it would count twice.
     """
     networks, abouts = [], []
     for path in args.checkpoints or [None]:
         models, digits, about = selected_networks(path, args)
-        known = about.get("networks", [{}] * (max(models) + 1))
-        described = isinstance(known, list) and len(known) > max(models) and all(isinstance(k, dict) for k in known)
-        if not described or about.get("init", "default") not in ("default", "glorot"):
-            name = path or "the checkpoint"
-            raise InputError(f"{name}: what it says about its networks is damaged; train them again")
-        taken = {BASELINE, *(network["condition"] for network in networks)}
+        known, conditions = known_networks(path, about, models)
+        taken = {BASELINE, ALL, *(network["condition"] for network in networks)}
         for k, model in models.items():
-            condition = str(known[k].get("condition", path.stem if path else "trained"))
+            condition = str(conditions[k] or (path.stem if path else "trained"))
             condition += f" ({path})" if condition in taken else ""
             network = {"condition": condition, "network": k, "model": model, "digits": digits}
-            numbers = {name: value for name, value in known[k].items() if isinstance(value, (int, float))}
-            networks.append(network | {"init": about.get("init", "default"), "known": numbers})
+            networks.append(network | {"init": about.get("init", "default"), "known": known[k]})
         abouts.append(about)
+    refuse_twins({f"{network['condition']}, network {network['network']}": network["model"] for network in networks})
     return networks, abouts
+
+
+def refuse_twins(models):
+    """Raise InputError if two networks are the same, since they would count as two observations.  models: by name."""
+    names = {}
+    for name, model in models.items():
+        content = hashlib.sha256(b"".join(tensor.detach().cpu().numpy().tobytes() for tensor in model.parameters()))
+        twin = names.setdefault(content.digest(), name)
+        if twin != name:
+            raise InputError(f"{twin} and {name} are the same and would count twice; name each network once")
 
 
 def _spelled(digits):

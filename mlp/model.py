@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import linear
 
 from mlp import InputError
-from mlp.results import replacing
+from mlp.results import replacing, strict_json
 
 IMAGE_SIDE = 28
 PIXELS = IMAGE_SIDE**2
@@ -88,7 +88,7 @@ def save_checkpoint(path, models, **about):
         models = [models]
     states = [{name: tensor.detach().cpu() for name, tensor in model.state_dict().items()} for model in models]
     with replacing(path) as temporary:
-        torch.save({"networks": states, "about": json.dumps(about)}, temporary)
+        torch.save({"networks": states, "about": strict_json(about)}, temporary)
 
 
 def load_checkpoint(path):
@@ -113,7 +113,7 @@ def load_networks(path):
     about = {}
     if isinstance(content, dict) and set(content) == {"networks", "about"}:
         try:
-            content, about = content["networks"], dict(json.loads(content["about"]))
+            content, about = content["networks"], dict(json.loads(content["about"], parse_constant=lambda _: None))
         except (TypeError, ValueError) as error:
             raise InputError(f"{path}: the checkpoint is damaged; train it again with: python train.py") from error
     states = content if isinstance(content, list) and content else [content]
@@ -182,6 +182,8 @@ def _linear_layers(state):
     for name, tensor in state.items():
         if name not in names + bias_names:
             raise InputError(f"{name} {list(tensor.shape)} is no part of an MLP; only Linear layers are understood")
+        if tensor.is_meta:
+            raise InputError(f"{name} has a shape but no numbers (it is on the device meta); save the trained network")
         if not tensor.is_floating_point() or tensor.layout != torch.strided:
             raise InputError(f"{name} holds no ordinary floating-point numbers; save float weights")
         if not tensor.float().isfinite().all():

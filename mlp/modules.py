@@ -2,6 +2,7 @@
 
 import random
 import warnings
+from inspect import signature
 from itertools import combinations
 from math import comb, prod
 
@@ -18,6 +19,8 @@ from threadpoolctl import threadpool_limits
 from mlp import InputError
 
 KMEANS_STARTS = 25
+RESTARTS_ARE_SEEDED = "rng" in signature(eigsh).parameters
+"""Since scipy 1.17.  Before, the eigen solver goes on with random vectors of its own where its first are used up."""
 
 
 def candidate_limits(table, in_degree_quantile, betweenness_quantile):
@@ -120,19 +123,20 @@ def matched_modules(counts, hidden_sizes, limit, generator, eligible=None):
     return torch.cat(layers, dim=1), False
 
 
-def same_rule_modules(candidate, candidates, weights, top_inputs=4):
-    """The modules of the other neurons of the candidate's layer, by the same rule, that are no candidates themselves.
+def control_modules(module, hidden_sizes, limit, generator, eligible):
+    """What a module is compared with: `matched_modules` of as many eligible neurons per layer, but not itself.
 
-    Those whose pruned inputs leave them with other numbers of neurons per layer do not match and are left out.
-    Returns boolean [modules, hidden neurons].
+    Returns (boolean [controls, hidden neurons], whether these are all others), as many as `limit` if they are not.
     """
-    layer, _ = candidate
+    controls, complete = matched_modules(layer_counts(module, hidden_sizes), hidden_sizes, limit, generator, eligible)
+    return (controls[(controls != module).any(1)] if complete else controls), complete
+
+
+def modules_by_rule(weights, top_inputs=4):
+    """`module_of` each hidden neuron, in order: boolean [hidden neurons, hidden neurons]."""
     widths = [len(matrix) for matrix in weights[:-1]]
-    counts = layer_counts(module_of(candidate, weights, top_inputs), widths)
-    others = [(layer, index) for index in range(widths[layer - 1]) if (layer, index) not in candidates]
-    modules = [module_of(other, weights, top_inputs) for other in others]
-    matched = [module for module in modules if layer_counts(module, widths) == counts]
-    return torch.stack(matched) if matched else torch.zeros(0, sum(widths), dtype=torch.bool)
+    neurons = neurons_of(torch.ones(sum(widths), dtype=torch.bool), widths)
+    return torch.stack([module_of(neuron, weights, top_inputs) for neuron in neurons])
 
 
 def spectral_clusters(adjacency, k, seed):
@@ -167,16 +171,34 @@ def spectral_clusters(adjacency, k, seed):
 def _leading_eigenvectors(matrix, k, seed):
     """The eigenvectors [n, k] of the k largest eigenvalues of a normalised adjacency matrix."""
     n = matrix.shape[0]
-    if n > 2 * k:
-        start = numpy.random.default_rng(seed).uniform(-1, 1, n)
+    generator = numpy.random.default_rng(seed)
+    start = generator.uniform(-1, 1, n)
+    ncv = min(n, 5 * k)  # about twice as fast as 2 k
+    if n > 2 * k and (RESTARTS_ARE_SEEDED or krylov_dimension(matrix, start, ncv) == ncv):
+        restarts = {"rng": generator} if RESTARTS_ARE_SEEDED else {}
         try:
-            values, vectors = eigsh(matrix, k, which="LA", v0=start, ncv=min(n, 5 * k))  # about twice as fast as 2 k
+            values, vectors = eigsh(matrix, k, which="LA", v0=start, ncv=ncv, **restarts)
             # each component has an eigenvalue of 1 to itself, and Lanczos iteration may miss copies
             if (values > 1 - 1e-9).sum() >= min(k, connected_components(matrix, directed=False)[0]):
                 return vectors
         except ArpackNoConvergence:
             warnings.warn("the sparse eigen solver did not converge; a dense one was used", stacklevel=3)
     return scipy.linalg.eigh(matrix.toarray(), subset_by_index=(n - k, n - 1))[1]
+
+
+def krylov_dimension(matrix, start, most):
+    """How many of the vectors v, A v, A^2 v, ... are independent, at most so many.  matrix: A [n, n].  start: v [n]."""
+    basis = numpy.zeros((len(start), most))
+    vector = start
+    for size in range(most):
+        length = numpy.linalg.norm(vector)
+        for _ in range(2):  # once leaves too much rounding
+            vector = vector - basis[:, :size] @ (basis[:, :size].T @ vector)
+        if numpy.linalg.norm(vector) <= 1e-10 * length:
+            return size
+        basis[:, size] = vector / numpy.linalg.norm(vector)
+        vector = matrix @ basis[:, size]
+    return most
 
 
 def n_cut(adjacency, labels):

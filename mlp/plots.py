@@ -1,8 +1,5 @@
 """Figures.  Each function takes numbers and returns a matplotlib figure; nothing is shown or saved here."""
 
-import functools
-
-import matplotlib
 import numpy
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -12,16 +9,8 @@ from matplotlib.ticker import MaxNLocator
 from mlp.graph import neuron_name, strongest_edges
 from mlp.model import IMAGE_SIDE
 from mlp.results import grouped
+from mlp.style import styled
 
-STYLE = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "legend.frameon": False,
-    "savefig.dpi": 200,
-    "pdf.fonttype": 42,
-}
 # petroff10 (Petroff 2021), arranged so that the default digits are the easiest to tell apart
 DIGIT_COLORS = (
     "#94a4a2",
@@ -41,17 +30,6 @@ EDGES_PER_LAYER = 32
 MOST_GROUPS = 8
 CANDIDATE_COLOR = "#bd1f01"
 GREY = "#717581"
-
-
-def styled(plot):
-    """Draw in the style of this repository, whatever the user's own matplotlib settings are."""
-
-    @functools.wraps(plot)
-    def wrapper(*args, **kwargs):
-        with matplotlib.rc_context(matplotlib.rcParamsDefault | STYLE):
-            return plot(*args, **kwargs)
-
-    return wrapper
 
 
 @styled
@@ -368,6 +346,8 @@ def plot_engine_times(rows, title):
         points = sorted((row["edges"], row["seconds"]) for row in rows if row["engine"] == engine)
         axes.plot(*zip(*points), color=color, marker=marker, label=engine)
     axes.set(xscale="log", yscale="log", xlabel="edges", ylabel="seconds for the betweenness of all neurons")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")  # a power of ten would be mathematics, which is not parsed
     axes.set_title(title, fontsize=9)
     axes.legend()
     return figure

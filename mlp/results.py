@@ -65,24 +65,30 @@ def _named_failure(path):
 def save_results(stem, rows, record):
     """Write rows (dicts) to STEM.csv, and with the run's record to STEM.json.
 
-    What a row lacks, and NaN for what is not defined, are empty cells.
+    In the CSV, what a row lacks, and NaN for what is not defined, are empty cells.  In the JSON all that is not a
+    finite number is null, since strict JSON has no word for it.
     """
-    rows = [{key: None if value != value else value for key, value in row.items()} for row in rows]
     with replacing(stem.with_suffix(".csv")) as temporary, open(temporary, "w", newline="") as file:
         columns = dict.fromkeys(key for row in rows for key in row)
         writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({key: None if value != value else value for key, value in row.items()} for row in rows)
     with replacing(stem.with_suffix(".json")) as temporary:
-        lines = ",\n".join(map(json.dumps, rows))  # a row per line
-        temporary.write_text(f'{{"record": {json.dumps(record, indent=1)},\n"rows": [\n{lines}\n]}}\n')
+        lines = ",\n".join(map(strict_json, rows))  # a row per line
+        temporary.write_text(f'{{"record": {strict_json(record, indent=1)},\n"rows": [\n{lines}\n]}}\n')
 
 
-def save_figure(figure, stem):
-    """Write a matplotlib figure to STEM.png and STEM.pdf."""
-    for suffix, metadata in ((".png", {}), (".pdf", {"CreationDate": None})):  # no date: same numbers, same bytes
-        with replacing(stem.with_suffix(suffix)) as temporary:
-            figure.savefig(temporary, metadata=metadata)
+def strict_json(value, **options):
+    """JSON that every reader understands: null in place of NaN and infinity."""
+
+    def finite(part):
+        if isinstance(part, dict):
+            return {key: finite(inner) for key, inner in part.items()}
+        if isinstance(part, (list, tuple)):
+            return [finite(inner) for inner in part]
+        return None if isinstance(part, float) and not math.isfinite(part) else part
+
+    return json.dumps(finite(value), allow_nan=False, **options)
 
 
 def grouped(rows, *keys):
@@ -91,6 +97,18 @@ def grouped(rows, *keys):
     for row in rows:
         groups.setdefault(tuple(row[key] for key in keys), []).append(row)
     return list(groups.values())
+
+
+def by_seed(rows):
+    """The rows of networks in groups that count as one observation each: networks of one seed are not independent.
+
+    They began with the same weights.  Rows have a `seed`; where it is None, each network counts.
+    """
+    units = {}
+    for row in rows:
+        unit = (row.get("condition"), row["network"]) if row["seed"] is None else row["seed"]
+        units.setdefault(unit, []).append(row)
+    return list(units.values())
 
 
 def print_table(rows):

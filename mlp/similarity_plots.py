@@ -7,10 +7,11 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from mlp.cluster_plots import cluster_color
-from mlp.plots import GREY, styled
-from mlp.results import grouped
+from mlp.plots import GREY
+from mlp.results import grouped, number
 from mlp.similarity import FAMILIES, MEASURES, RAW_MEASURES
 from mlp.statistics import defined_mean
+from mlp.style import styled
 
 STYLES = {
     "": (-0.008, "#3f90da", "o", "-", "raw"),
@@ -101,7 +102,7 @@ def plot_similarities(pictures, shown):
                 part.set(xticks=[], yticks=[])
                 part.spines[:].set_visible(False)
             clusters = len(set(labels.tolist()) - {-1})
-            axes.set_xlabel(f"{clusters} clusters, Q = {q:.2f}", fontsize=8)
+            axes.set_xlabel(f"{clusters} clusters, Q = {number(q)}", fontsize=8)
             if layer == 1:
                 axes.set_title(f"{picture['title']}\n{measure}", pad=14)
         line[0].set_ylabel(f"layer {layer}, n = {len(labels)} neurons")

@@ -1,9 +1,20 @@
-"""Statistics: effects of ablation, their nulls, and what many networks say together."""
+"""Statistics: effects of ablation, their nulls, and what many networks say together.
+
+Every p-value has one of three nulls, and a function for each.  "complete": all possibilities, the observed one among
+them (`complete_p_value`).  "sample": random ones, to which the observed is added (`rank_p_value`).  "permutations": the
+same data with their parts exchanged (`permutation_p_value`, and the tests of scipy.stats).  Results name theirs.
+"""
+
+from math import lcm
 
 import numpy
 import torch
 from scipy import stats
 from sklearn.metrics import adjusted_rand_score
+
+ROUNDING = 1e-9
+"""Sums of the same numbers in another order differ by less than this share; so much apart, numbers count as equal."""
+PERMUTATIONS = 9999
 
 
 def wilson_interval(accuracy, images):
@@ -12,37 +23,55 @@ def wilson_interval(accuracy, images):
     return interval.low, interval.high
 
 
-def ablation_effects(intact, ablated):
+def exact_drops(intact, ablated, images):
+    """What ablation costs each class, in whole multiples of 1 / unit of its accuracy.
+
+    Accuracies of classes of different sizes add up to equal means by different roundings; whole numbers tie exactly.
+
+    intact: [classes], ablated: [modules, classes], images that are still right; images: [classes], how many there are.
+    Returns [modules, classes], integers of any size (negative: ablation helped), and unit, a multiple of all `images`.
+    """
+    unit = lcm(*images)
+    intact, ablated = (numpy.array(hits.tolist(), dtype=object) for hits in (intact, ablated))
+    drops = (intact - ablated.reshape(-1, len(images))) * numpy.array([unit // n for n in images], dtype=object)
+    return drops, unit
+
+
+def ablation_effects(intact, ablated, images):
     """What ablation does to the accuracies of the classes, in percentage points.
 
         importance  = mean over classes of the drop         (negative: ablation helped)
         selectivity = largest drop - smallest drop          (0: all classes suffer alike)
 
-    intact: [classes], ablated: [modules, classes], fractions 0..1.
-    Returns {"importance": [modules], "selectivity": [modules]}.
+    Equal effects are equal numbers, to the last bit.  intact, ablated, images: as for `exact_drops`.
+    Returns {"importance": [modules], "selectivity": [modules]}, float64.
     """
-    drop = 100 * (intact - ablated)
-    return {"importance": drop.mean(-1), "selectivity": drop.amax(-1) - drop.amin(-1)}
+    drops, unit = exact_drops(intact, ablated, images)
+    effects = {
+        "importance": 100 * drops.sum(1) / (unit * len(images)),
+        "selectivity": 100 * (drops.max(1) - drops.min(1)) / unit,
+    }
+    return {effect: values.astype(float) for effect, values in effects.items()}
 
 
 def compare_with_null(observed, null, includes_observed=False):
     """Where an observed effect lies among those of modules that nobody selected.
 
-    p is one-sided: large effects are unusual.  Of a complete null, which includes the observed module itself, it is the
-    share of modules with as large an effect; of a sample it is (1 + #{null >= observed}) / (1 + n), which counts the
-    observed module as one of the draws (Davison & Hinkley 1997, eq. 4.11).  Its smallest possible value follows from n.
-    The percentile counts equal effects half, so its expectation under the null is 50.
+    p is one-sided: large effects are unusual, and equal ones count against it.  A complete null includes the observed
+    module itself.  The smallest p that can be reached follows from n.  The percentile counts equal effects half, so its
+    expectation under the null is 50.
 
     observed: a number.  null: [n] numbers; n may be 0, which leaves p at 1 and all else undefined (NaN).
-    Returns {"n", "p", "smallest_p", "percentile", "median", "low", "high"}; low..high holds 90 % of the null.
+    Returns {"null", "n", "p", "smallest_p", "percentile", "median", "low", "high"}; low..high holds 90 % of the null.
     """
     null = numpy.asarray(null, dtype=float)
-    itself = 0 if includes_observed else 1
+    p = complete_p_value(observed, null) if includes_observed else rank_p_value(observed, null, "right", strict=False)
     low, median, high = numpy.quantile(null, [0.05, 0.5, 0.95]) if len(null) else [numpy.nan] * 3
     return {
+        "null": "complete" if includes_observed else "sample",
         "n": len(null),
-        "p": (itself + int((null >= observed).sum())) / (itself + len(null)),
-        "smallest_p": 1 / (itself + len(null)),
+        "p": p,
+        "smallest_p": 1 / (len(null) + (not includes_observed)),
         "percentile": float(stats.percentileofscore(null, observed, kind="mean")) if len(null) else numpy.nan,
         "median": float(median),
         "low": float(low),
@@ -53,28 +82,54 @@ def compare_with_null(observed, null, includes_observed=False):
 def across_networks(percentiles, seed):
     """Do the candidates of independent networks lie higher or lower among their nulls than chance, which is 50 %?
 
-    percentiles: [networks], the mean percentile of each network's candidates; NaN where there is none.
-    Returns {"networks", "median", "low", "high", "p"}: how many networks count, their median percentile with a 95 %
-    bootstrap interval, and the two-sided p of a Wilcoxon signed-rank test against 50.
+    percentiles: [networks], the mean percentile of each network's candidates; NaN where there is none.  Networks of one
+    seed are not independent: give their mean.
+    Returns {"networks", "median", "low", "high", "null", "p", "direction"}: how many count, their median percentile
+    with a 95 % bootstrap interval, and a `signed_rank_test` against 50.
     """
     percentiles = numpy.asarray(percentiles, dtype=float)
     percentiles = percentiles[~numpy.isnan(percentiles)]
-    if len(percentiles) < 2:
-        median = float(percentiles[0]) if len(percentiles) else numpy.nan
-        return {"networks": len(percentiles), "median": median, "low": numpy.nan, "high": numpy.nan, "p": 1.0}
-    interval = stats.bootstrap((percentiles,), numpy.median, method="percentile", rng=seed).confidence_interval
-    unequal = percentiles[percentiles != 50]
+    several = len(percentiles) > 1
+    low = high = numpy.nan
+    if several:
+        low, high = stats.bootstrap((percentiles,), numpy.median, method="percentile", rng=seed).confidence_interval
     return {
         "networks": len(percentiles),
-        "median": float(numpy.median(percentiles)),
-        "low": float(interval.low),
-        "high": float(interval.high),
-        "p": float(stats.wilcoxon(unequal - 50).pvalue) if len(unequal) else 1.0,
+        "median": float(numpy.median(percentiles)) if len(percentiles) else numpy.nan,
+        "low": float(low),
+        "high": float(high),
+        **signed_rank_test(percentiles - 50 if several else []),
     }
 
 
+def signed_rank_test(differences):
+    """Are differences of pairs, or from what is expected, positive or negative?  Wilcoxon's test (1945), two-sided.
+
+    The permutations are changes of sign, so that differences of 0 say nothing; NaN are left out.
+    Returns {"null", "p", "direction"}; the direction is the sign of the sum of signed ranks: 1, -1, or 0 for neither.
+    """
+    differences = numpy.asarray(differences, dtype=float)
+    differences = differences[~numpy.isnan(differences) & (differences != 0)]
+    signed_ranks = numpy.sign(differences) * stats.rankdata(abs(differences))
+    return {
+        "null": "permutations",
+        "p": float(stats.wilcoxon(differences).pvalue) if len(differences) else 1.0,
+        "direction": int(numpy.sign(signed_ranks.sum())),
+    }
+
+
+def complete_p_value(observed, null, tail="right", strict=False):
+    """One-sided p-value among all possibilities: the share of them that are as extreme.
+
+    tail: "left" if small observations are extreme, "right" if large ones are.
+    strict: whether equal ones, but for the observed itself, count for significance, as `rank_p_value` has it.
+    null: [n] numbers, the observed among them.  Returns a number from 1 / n to 1.
+    """
+    return (strict + as_extreme(observed, null, tail, strict)) / len(null)
+
+
 def rank_p_value(observed, null, tail, strict=True):
-    """One-sided Monte Carlo p-value: the rank of an observation among draws (North et al. 2002).
+    """One-sided Monte Carlo p-value: the rank of an observation among random draws (North et al. 2002).
 
         p = (1 + #{draws more extreme than observed}) / (1 + n)
 
@@ -83,14 +138,51 @@ def rank_p_value(observed, null, tail, strict=True):
     neurons have it; otherwise ties, and NaN on either side, count against it.
     null: [n] numbers.  Returns a number from 1 / (n + 1) to 1.
     """
-    null = numpy.asarray(null, dtype=float)
+    return (1 + as_extreme(observed, null, tail, strict)) / (1 + len(null))
+
+
+def permutation_p_value(observed, permuted, tail):
+    """One-sided p-value of data among random permutations of themselves (Phipson & Smyth 2010).
+
+        p = (1 + #{permutations as extreme}) / (1 + n),   the data as they are being one permutation, too
+
+    What differs by no more than rounding is as extreme, and so is what is not defined.
+    tail: "left" if small observations are extreme, "right" if large ones are.  permuted: [n] numbers.
+    """
+    permuted = numpy.asarray(permuted, dtype=float)
+    equal = numpy.isclose(permuted, observed, rtol=ROUNDING, atol=0)
+    return rank_p_value(observed, numpy.where(equal, observed, permuted), tail, strict=False)
+
+
+def compare_with_controls(observed, controls, complete, tail):
+    """Where a lesion lies among those of its control modules, as the papers on clusters of neurons have it.
+
+    controls: [n] numbers; if complete, of all other modules there are, else of random ones.
+    Returns {"null", "p", "p_conservative"}: p counts ties for significance, and p_conservative against it.
+    """
+    if complete:
+        null = [observed, *controls]
+        p_values = [complete_p_value(observed, null, tail, strict) for strict in (True, False)]
+    else:
+        p_values = [rank_p_value(observed, controls, tail, strict) for strict in (True, False)]
+    return dict(zip(("null", "p", "p_conservative"), ("complete" if complete else "sample", *p_values)))
+
+
+def beyond_all(p_conservative, controls):
+    """Whether none of so many controls was as extreme: the p-value is the smallest that they can give."""
+    return p_conservative <= 1 / (1 + controls)
+
+
+def as_extreme(observed, null, tail, strict):
+    """How many numbers of a null are as extreme as the observed one, or if strict more extreme; see `rank_p_value`."""
+    observed, null = float(observed), numpy.asarray(null, dtype=float)
     compared = {
         ("left", True): null < observed,
         ("left", False): ~(null > observed),
         ("right", True): null > observed,
         ("right", False): ~(null < observed),
     }
-    return (1 + int(compared[tail, strict].sum())) / (1 + len(null))
+    return int(compared[tail, strict].sum())
 
 
 def fisher_p_value(p_values, draws):
@@ -110,13 +202,15 @@ def centred(p_values, draws):
 def compare_with_shuffles(n_cut, shuffled):
     """Where the n-cut of a network lies among those of its shuffled copies; negative z and small p: more clusterable.
 
-        z = (n-cut - mean) / sd,   with the population standard deviation;   p = `rank_p_value`, left tail
+        z = (n-cut - mean) / sd,   with the population standard deviation;   p = `permutation_p_value`, left tail
 
-    shuffled: [n] numbers.  Returns {"n", "mean", "sd", "z", "p"}; z is NaN if all shuffles are equal.
+    shuffled: [n] numbers.
+    Returns {"null", "n", "mean", "sd", "z", "p"}; z is NaN if the shuffles are equal up to rounding.
     """
     mean, sd = float(numpy.mean(shuffled)), float(numpy.std(shuffled))
-    z = (n_cut - mean) / sd if sd > 0 else numpy.nan
-    return {"n": len(shuffled), "mean": mean, "sd": sd, "z": z, "p": rank_p_value(n_cut, shuffled, "left")}
+    z = (n_cut - mean) / sd if sd > ROUNDING * abs(mean) else numpy.nan
+    p = permutation_p_value(n_cut, shuffled, "left")
+    return {"null": "permutations", "n": len(shuffled), "mean": mean, "sd": sd, "z": z, "p": p}
 
 
 def shuffle_weights(weights, null, generator):
@@ -143,11 +237,15 @@ def class_range(changes):
     """How unequally a lesion hits the classes: G = (max_c change_c - min_c change_c) / |mean_c change_c|.
 
     The same as max(change / mean) - min(change / mean) (Casper et al. 2021).  Infinite where the mean change is 0, and
-    NaN where nothing changes.  changes: [..., classes].  Returns a float64 array [...].
+    NaN where nothing changes.  changes: [..., classes], in any unit: those of `exact_drops` tie exactly.
+    Returns a float64 array [...].
     """
-    changes = numpy.asarray(changes, dtype=float)
-    with numpy.errstate(divide="ignore", invalid="ignore"):
-        return (changes.max(-1) - changes.min(-1)) / abs(changes.mean(-1))
+    changes = numpy.asarray(changes)
+
+    def share(spread, total):
+        return changes.shape[-1] * spread / total if total else numpy.inf if spread else numpy.nan
+
+    return numpy.vectorize(share, otypes=[float])(changes.max(-1) - changes.min(-1), abs(changes.sum(-1)))
 
 
 def accuracy_effect(true_change, null_changes):
@@ -191,7 +289,7 @@ def combine_networks(p_values):
 
     That is the Irwin-Hall distribution at s, or Bates's at the mean (Casper et al. 2021).
     """
-    return float(stats.irwinhall(len(p_values)).cdf(sum(p_values)))
+    return min(1.0, float(stats.irwinhall(len(p_values)).cdf(sum(p_values))))  # which exceeds 1 by rounding
 
 
 def effective_clusters(labels):
@@ -251,9 +349,10 @@ def defined_mean(values):
 def compare_with_untrained(modularities, untrained):
     """How the modularities Q of some networks compare with those of untrained ones; NaN are left out.
 
-    Returns {"n", "mean", "sd", "untrained_n", "untrained_mean", "untrained_sd", "z", "p"}: z says how many standard
-    deviations of the untrained ones lie between the means, p is that of the one-sided Mann-Whitney test that trained
-    networks have a higher Q.  Standard deviations are those of samples; what is not defined is NaN, and p then 1.
+    Returns {"n", "mean", "sd", "untrained_n", "untrained_mean", "untrained_sd", "z", "null", "p"}: z says how many
+    standard deviations of the untrained ones lie between the means, p is that of the one-sided Mann-Whitney test that
+    trained networks have a higher Q: a permutation of who was trained.  Standard deviations are those of samples; what
+    is not defined is NaN, and p then 1.
     """
     trained, untrained = (
         numpy.array([q for q in values if not numpy.isnan(q)]) for values in (modularities, untrained)
@@ -265,6 +364,34 @@ def compare_with_untrained(modularities, untrained):
         comparison[f"{name}sd"] = float(values.std(ddof=1)) if len(values) > 1 else numpy.nan
     sd = comparison["untrained_sd"]
     comparison["z"] = (comparison["mean"] - comparison["untrained_mean"]) / sd if sd > 0 else numpy.nan
+    comparison["null"] = "permutations"
     tested = len(trained) > 0 and len(untrained) > 0
     comparison["p"] = float(stats.mannwhitneyu(trained, untrained, alternative="greater").pvalue) if tested else 1.0
     return comparison
+
+
+def trend(values, rates, blocks, seed):
+    """Do values rise or fall with a rate?  Kendall's rank correlation within blocks, such as the networks of a seed.
+
+        tau = mean over blocks of tau_b,   p = `permutation_p_value`, both tails: PERMUTATIONS within blocks
+
+    values, rates, blocks: [n].  Blocks in which nothing varies say nothing.
+    Returns {"tau", "null", "p"}; without a block that says something, tau is NaN and p is 1.
+    """
+    values, rates, blocks = map(numpy.asarray, (values, rates, blocks))
+    generator = numpy.random.default_rng(seed)
+    taus = []
+    for block in numpy.unique(blocks):
+        own, its_rates = values[blocks == block], rates[blocks == block]
+        orders = numpy.tile(own, (1 + PERMUTATIONS, 1))
+        orders[1:] = generator.permuted(orders[1:], axis=1)  # as they are, and permuted
+        one, other = numpy.triu_indices(len(own), 1)
+        signs = numpy.sign(orders[:, one] - orders[:, other])  # [orders, pairs]
+        directions = numpy.sign(its_rates[one] - its_rates[other])
+        norm = numpy.sqrt(abs(signs[0]).sum() * abs(directions).sum())
+        if norm > 0:
+            taus.append(signs @ directions / norm)
+    if not taus:
+        return {"tau": numpy.nan, "null": "permutations", "p": 1.0}
+    tau, *permuted = numpy.mean(taus, axis=0)
+    return {"tau": float(tau), "null": "permutations", "p": permutation_p_value(abs(tau), numpy.abs(permuted), "right")}

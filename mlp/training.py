@@ -16,10 +16,25 @@ PRUNING_INTERVAL = 10
 """Steps between two choices of the weights to keep."""
 
 
-def refuse_more_than_memory(sizes, networks, device):
-    """Raise InputError if networks of these layer sizes would not fit in memory, before anything is allocated."""
-    numbers = sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
-    needed = networks * numbers * 6 * 4  # float32 weights twice, gradients, two moments of Adam, and one to spare
+def memory_needed(sizes, networks, images, batch_size, separate_batches):
+    """Bytes that training takes at its peak, measured to be at most this and at least about a sixth of it.
+
+    Of each network: its weights 16 times (stacked, gradients, two moments of Adam, copies to save, what products and
+    the allocator take in between), a batch's activations 8 times, and losses and hits of all images, twice; with
+    separate batches also its own images of a batch, and the order of all images.
+    """
+    parameters = sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
+    numbers = 16 * parameters + 8 * batch_size * sum(sizes[1:]) + 6 * images
+    if separate_batches:
+        numbers += 2 * batch_size * sizes[0] + 6 * images
+    return 4 * networks * numbers
+
+
+def refuse_more_than_memory(needed, sizes, networks, device):
+    """Raise InputError if networks of these layer sizes would not fit in memory, before anything is allocated.
+
+    needed: bytes, of `memory_needed`.
+    """
     if device.type == "cuda":
         available, _ = torch.cuda.mem_get_info(device)
     else:
@@ -90,6 +105,7 @@ def train(
     parameters = [parameter.requires_grad_() for parameter in (*weights, *biases)]
     best = [parameter.detach().clone() for parameter in parameters] if early_stopping else parameters
     learning_rate, dropout, l1, l2 = (_per_network(value, models) for value in (learning_rate, dropout, l1, l2))
+    given = {"--lr": learning_rate.clone(), "--l1": l1, "--l2": l2}
     optimizer = torch.optim.Adam(parameters, lr=learning_rate.max().item(), eps=adam_epsilon, fused=True)
     noise = _dropout_noise(dropout, generators, images.device) if dropout.any() else None
     running = torch.arange(len(models))
@@ -117,7 +133,9 @@ def train(
             step += 1
         if pruning:
             kept = _prune(weights, kept, step, steps, pruning)
-        rows = _state(weights, biases, images, labels, splits, epoch, running, learning_rate)
+        losses, hits = (measure.cpu() for measure in evaluate(weights, biases, images, labels))
+        _refuse_divergence(losses, {name: rate[running].tolist() for name, rate in given.items()}, epoch)
+        rows = _state(losses, hits, splits, epoch, running, learning_rate)
         yield rows
 
         losses = torch.tensor([row["validation_loss"] for row in rows], dtype=torch.float64)
@@ -288,13 +306,18 @@ def evaluate(weights, biases, images, labels):
     return torch.cat(losses, dim=1), torch.cat(hits, dim=1)
 
 
-def _state(weights, biases, images, labels, splits, epoch, running, learning_rate):
-    """The rows that `train` yields."""
-    losses, hits = (measure.cpu() for measure in evaluate(weights, biases, images, labels))
+def _refuse_divergence(losses, rates, epoch):
+    """Raise InputError if a loss [networks, n] is no longer finite, naming all rates of the network that may be why."""
+    for loss, *values in zip(losses, *rates.values()):
+        if not loss.isfinite().all():
+            named = " ".join(f"{option} {value}" for option, value in zip(rates, values) if value)
+            raise InputError(f"{named}: the loss is not finite after epoch {epoch}; choose a smaller rate")
+
+
+def _state(losses, hits, splits, epoch, running, learning_rate):
+    """The rows that `train` yields, from the losses and hits [networks, n] of all images."""
     rows = []
     for k, rate, loss, hit in zip(running.tolist(), learning_rate[running].tolist(), losses, hits):
-        if not loss.isfinite().all():
-            raise InputError(f"--lr {rate}: the loss is not finite after epoch {epoch}; choose a smaller one")
         row = {"network": k, "epoch": epoch, "learning_rate": rate}
         for name, chosen in zip(("training", "validation"), splits[min(k, len(splits) - 1)]):
             row[f"{name}_loss"] = loss[chosen].double().mean().item()

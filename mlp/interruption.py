@@ -1,0 +1,15 @@
+"""Ctrl-C at any moment is one sentence.  Imported first by each script, for the imports that follow take seconds."""
+
+import sys
+from pathlib import Path
+
+
+def one_sentence(kind, error, traceback):
+    """What Python calls for an error that nothing has caught."""
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"\n{Path(sys.argv[0]).name}: interrupted; every file is as it was, or complete", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
+sys.excepthook = one_sentence
