@@ -15,7 +15,7 @@ import benchmark
 import network_analysis
 import train
 from mlp.commandline import run
-from mlp.model import initial_model, save_checkpoint
+from mlp.model import MLP, initial_model, save_checkpoint
 
 ANALYSES = [
     network_analysis,
@@ -104,6 +104,7 @@ BAD_OPTIONS = [
     ("--recipe", "cake", "'lange'"),
     ("--seed", "-1", "'-1'"),
     ("--seed", "1" * 30, "1111"),
+    ("--seed", str(2**32), "from 0 to 4294967295"),
     ("--device", "tpu", "cpu or cuda"),
     ("--networks", "0", "at least 1"),
     ("--networks", "many", "'many'"),
@@ -143,7 +144,9 @@ def test_quantiles(refusal, script, option, value):
         ("--top-inputs", "-1"),
         ("--top-inputs", "few"),
         ("--null-limit", "0"),
+        ("--null-limit", "999999999999"),
         ("--seed", "-1"),
+        ("--seed", "4294967296"),
         ("--network", "-1"),
     ],
 )
@@ -158,9 +161,14 @@ def test_counts(refusal, option, value):
         ("--clusters", "twelve"),
         ("--shuffles", "1"),
         ("--draws", "1"),
+        ("--shuffles", "999999999999"),
+        ("--draws", "999999999999"),
         ("--pair-draws", "0"),
+        ("--pair-draws", "999999999999"),
         ("--jobs", "0"),
+        ("--jobs", "999999999999"),
         ("--seed", "-1"),
+        ("--seed", "4294967296"),
     ],
 )
 def test_counts_of_clusters(refusal, option, value):
@@ -181,7 +189,10 @@ def test_networks_that_cannot_be_clustered(refusal, tmp_path):
     assert "no edges left" in refusal(are_modules_clusterable, tmp_path / "network.pt", *places)
 
 
-@pytest.mark.parametrize("option, value", [("--clusters", "1"), ("--draws", "1"), ("--seed", "x")])
+@pytest.mark.parametrize(
+    "option, value",
+    [("--clusters", "1"), ("--draws", "1"), ("--draws", "999999999999"), ("--seed", "x"), ("--seed", "4294967296")],
+)
 def test_counts_of_parts(refusal, option, value):
     assert f"'{value}'" in refusal(are_modules_specialized, option, value)
 
@@ -197,6 +208,9 @@ def test_more_clusters_than_neurons(refusal, tmp_path):
     [
         ("--untrained", "1"),
         ("--restarts", "0"),
+        ("--restarts", "999999999999"),
+        ("--untrained", "999999999999"),
+        ("--seed", "4294967296"),
         ("--least-accuracy", "1.1"),
         ("--least-accuracy", "x"),
         ("--seed", "-1"),
@@ -217,14 +231,32 @@ def test_networks_that_cannot_be_compared(refusal, tmp_path):
         ((784, 4, 3), {"digits": (3, 5, 8)}),
         ((784, 4, 3), {"digits": (3, 5, 7), "init": "glorot"}),
     ):
-        save_checkpoint(tmp_path / "b.pt", initial_model(sizes, 0), **about)
+        save_checkpoint(tmp_path / "b.pt", initial_model(sizes, 1), **about)
         message = refusal(script, tmp_path / "a.pt", tmp_path / "b.pt", *places)
         assert "a and b differ in their" in message
         assert "runs of their own" in message
 
 
 @pytest.mark.parametrize("script", ANALYSES[2:])
-@pytest.mark.parametrize("networks", [3, [], ["dropout"], {}])
+def test_the_same_network_twice(refusal, script, tmp_path):
+    models = [initial_model((784, 20, 3), seed) for seed in (0, 1)]
+    save_checkpoint(tmp_path / "a.pt", models[0], digits=(3, 5, 7))
+    save_checkpoint(tmp_path / "b.pt", models, digits=(3, 5, 7))
+    places = ["--figures-dir", tmp_path]
+    message = refusal(script, tmp_path / "a.pt", tmp_path / "a.pt", tmp_path / "a.pt", *places)
+    assert "name each network once" in message
+    message = refusal(script, tmp_path / "a.pt", tmp_path / "b.pt", *places)
+    assert "a, network 0 and b, network 0 are the same and would count twice" in message
+
+
+def test_the_same_network_twice_in_a_checkpoint(refusal, tmp_path):
+    save_checkpoint(tmp_path / "a.pt", [initial_model((784, 4, 3), 0)] * 2, digits=(3, 5, 7))
+    message = refusal(are_modules_indegree_nobetween, tmp_path / "a.pt", "--figures-dir", tmp_path)
+    assert "network 0 and network 1 are the same" in message
+
+
+@pytest.mark.parametrize("script", ANALYSES[1:])
+@pytest.mark.parametrize("networks", [3, [], ["dropout"], {}, [{"seed": 1e300}], [{"seed": -1}], [{"seed": "0"}]])
 def test_damaged_hyperparameters(refusal, script, networks, tmp_path):
     model = initial_model((784, 20, 3), 0)
     save_checkpoint(tmp_path / "network.pt", model, digits=(3, 5, 7), networks=networks)
@@ -291,6 +323,12 @@ class TestCheckpoints:
             model.weights[1][0, 0] = float("nan")
         save_checkpoint(tmp_path / "network.pt", model, digits=(3, 5, 7))
         assert "NaN" in refusal(script, tmp_path / "network.pt")
+
+    def test_shapes_without_numbers(self, refusal, script, tmp_path):
+        with torch.device("meta"):
+            model = MLP((784, 4, 3))
+        torch.save(model.state_dict(), tmp_path / "network.pt")
+        assert "no numbers" in refusal(script, tmp_path / "network.pt")
 
     def test_unwritable_figures(self, refusal, script, tmp_path):
         save_checkpoint(tmp_path / "network.pt", initial_model((784, 20, 3), 0), digits=(3, 5, 7))

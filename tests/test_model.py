@@ -1,3 +1,5 @@
+import json
+import math
 import os
 import pickle
 
@@ -226,3 +228,13 @@ def test_glorot_weights_are_uniform_within_their_limits():
         assert kstest((weight.detach() / limit).flatten(), "uniform", (-1, 2)).pvalue > 0.01
         assert not bias.any()
     assert not torch.equal(model.weights[0], initial_model((784, 300, 100, 10), seed=1, init="glorot").weights[0])
+
+
+def test_what_is_not_defined_in_a_checkpoint_is_none(tmp_path):
+    """Checkpoints are strict JSON now; those of earlier versions may hold NaN."""
+    model = initial_model((784, 3, 2), 0)
+    about = {"digits": [3, 5], "networks": [{"seed": math.nan, "lr": 0.1}]}
+    save_checkpoint(tmp_path / "new.pt", model, **about)
+    torch.save({"networks": [model.state_dict()], "about": json.dumps(about)}, tmp_path / "old.pt")
+    for name in ("new.pt", "old.pt"):
+        assert load_checkpoint(tmp_path / name)[1] == about | {"networks": [{"seed": None, "lr": 0.1}]}

@@ -1,6 +1,7 @@
 import warnings
-from itertools import product
+from itertools import permutations, product
 
+import igraph
 import networkx
 import numpy
 import pytest
@@ -18,16 +19,18 @@ import mlp.modules
 from mlp import InputError
 from mlp.graph import weight_adjacency
 from mlp.modules import (
+    control_modules,
     cuts_and_volumes,
     indegree_nobetween_candidates,
+    krylov_dimension,
     layer_counts,
     matched_modules,
     maximise_modularity,
     modularity,
     module_of,
+    modules_by_rule,
     n_cut,
     neurons_of,
-    same_rule_modules,
     spectral_clusters,
     sub_modules,
 )
@@ -120,15 +123,29 @@ def test_sampled_modules_match_and_are_uniform():
     assert chisquare(frequency).pvalue > 0.01
 
 
-def test_same_rule_modules_are_those_of_the_other_neurons():
-    weights = random_weights((5, 4, 4, 4, 2))
-    candidates = [(1, 0), (2, 1), (2, 3)]
-    modules = same_rule_modules((2, 1), candidates, weights, top_inputs=2)
-    assert modules.tolist() == [module_of((2, index), weights, 2).tolist() for index in (0, 2)]
-    weights[1][0, 1:] = 0  # pruned to a single input: its module no longer matches
-    assert same_rule_modules((2, 1), candidates, weights, 2).tolist() == [module_of((2, 2), weights, 2).tolist()]
-    everyone = [(2, index) for index in range(4)]
-    assert same_rule_modules((2, 1), everyone, weights, 2).shape == (0, 12)
+def test_modules_by_rule_are_those_of_each_neuron():
+    weights = random_weights((5, 4, 3, 2))
+    weights[1][0, 1:] = 0  # pruned to a single input
+    expected = [
+        module_of((layer, index), weights, 2).tolist() for layer, width in ((1, 4), (2, 3)) for index in range(width)
+    ]
+    assert modules_by_rule(weights, 2).tolist() == expected
+    assert sum(expected[4]) == 2
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=3), st.data())
+def test_controls_are_all_others_or_a_sample(widths, data):
+    module = torch.tensor(data.draw(st.lists(st.booleans(), min_size=sum(widths), max_size=sum(widths))))
+    everyone = torch.ones(sum(widths), dtype=torch.bool)
+    expected, _ = matched_modules(layer_counts(module, widths), widths, 1000, None)
+    controls, complete = control_modules(module, widths, 1000, None, everyone)
+    assert complete
+    assert len(controls) == len(expected) - 1
+    assert sorted([*controls.tolist(), module.tolist()]) == sorted(expected.tolist())
+    if len(expected) > 1:
+        sample, complete = control_modules(module, widths, len(expected) - 1, torch.Generator(), everyone)
+        assert not complete
+        assert len(sample) == len(expected) - 1
 
 
 def test_only_eligible_neurons_are_drawn():
@@ -269,6 +286,21 @@ def test_separate_components_are_found():
     assert adjusted_rand_score(labels, numpy.repeat(range(4), 30)) == 1
 
 
+def test_components_that_the_sparse_solver_misses_are_found(monkeypatch):
+    """Each has an eigenvalue of 1 to itself.  The solver finds one copy, for both together, and what comes next."""
+    parts = [weight_adjacency(random_weights((20, 10), seed)) for seed in range(2)]
+    adjacency = scipy.sparse.block_diag(parts)
+
+    def missing_a_copy(matrix, *_, **__):
+        values, vectors = numpy.linalg.eigh(matrix.toarray())
+        assert values[-2:] == pytest.approx(1)
+        both = numpy.sqrt(adjacency.sum(1) / adjacency.sum())
+        return numpy.array([values[-3], 1]), numpy.column_stack([vectors[:, -3], both])
+
+    monkeypatch.setattr(mlp.modules, "eigsh", missing_a_copy)
+    assert adjusted_rand_score(spectral_clusters(adjacency, 2, seed=0), numpy.repeat(range(2), 30)) == 1
+
+
 def test_a_solver_that_fails_is_replaced(monkeypatch):
     adjacency = weight_adjacency(planted(0, (60, 30, 12), 6)[0])
     with warnings.catch_warnings():
@@ -282,6 +314,25 @@ def test_a_solver_that_fails_is_replaced(monkeypatch):
     with pytest.warns(UserWarning, match="did not converge; a dense one was used"):
         labels = spectral_clusters(adjacency, 6, seed=0)
     assert adjusted_rand_score(labels, expected) == 1
+
+
+@pytest.mark.parametrize("restarts_are_seeded", [mlp.modules.RESTARTS_ARE_SEEDED, False])
+@pytest.mark.parametrize("sizes, k", [((784, 8, 8, 3), 4), ((60, 30, 30, 10), 6)])
+def test_a_seed_decides_where_the_solver_runs_out_of_directions(sizes, k, restarts_are_seeded, monkeypatch):
+    """Of weights of -1 and 1 most eigenvalues are zero; which of their vectors come out must not be left to chance."""
+    monkeypatch.setattr(mlp.modules, "RESTARTS_ARE_SEEDED", restarts_are_seeded)
+    weights = [weight.sign() for weight in random_weights(sizes)]
+    first = spectral_clusters(weight_adjacency(weights), k, seed=0).tolist()
+    spectral_clusters(weight_adjacency(random_weights(sizes)), k, seed=1)  # which would move on a state of the solver's
+    assert all(spectral_clusters(weight_adjacency(weights), k, seed=0).tolist() == first for _ in range(3))
+
+
+@pytest.mark.parametrize("eigenvalues, dimension", [((1, 1, 1, 1), 1), ((1, 0, 0, -1), 3), ((1, 2, 3, 4), 4)])
+def test_krylov_dimension_is_the_number_of_distinct_eigenvalues(eigenvalues, dimension):
+    rotation = numpy.linalg.qr(numpy.random.default_rng(0).normal(size=(4, 4)))[0]
+    matrix = rotation @ numpy.diag(eigenvalues) @ rotation.T
+    assert krylov_dimension(matrix, numpy.ones(4), 4) == dimension
+    assert krylov_dimension(matrix, numpy.ones(4), 2) == min(dimension, 2)
 
 
 @pytest.mark.parametrize("k", [-1, 0, 1, 24])
@@ -372,6 +423,27 @@ def test_restarts_never_hurt_and_a_seed_decides():
     assert many >= few
     assert maximise_modularity(matrix, 30, seed=1)[1] == pytest.approx(many, abs=0.002)
     assert maximise_modularity(matrix, 5, 3)[0].tolist() == maximise_modularity(matrix, 5, 3)[0].tolist()
+
+
+def test_the_best_of_the_restarts_is_kept(monkeypatch):
+    runs = iter([[0] * 6, [0, 0, 0, 1, 1, 1], [0, 1, 0, 1, 0, 1]])  # neither the first is best nor the last
+
+    def scripted(graph, **_):
+        return igraph.VertexClustering(graph, next(runs))
+
+    monkeypatch.setattr(igraph.Graph, "community_leiden", scripted)
+    labels, q = maximise_modularity(networkx.to_numpy_array(networkx.barbell_graph(3, 0)), 3, seed=0)
+    assert labels.tolist() in ([0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0])
+    assert q == pytest.approx(5 / 14)
+    assert not list(runs), "fewer runs than were asked for"
+
+
+@pytest.mark.parametrize("sizes", list(permutations((5, 3, 2))))
+def test_clusters_are_numbered_by_falling_size(sizes):
+    cliques = scipy.sparse.block_diag([numpy.ones((size, size)) for size in sizes]).toarray()
+    labels, q = maximise_modularity(cliques, 5, seed=0)
+    assert labels.tolist() == numpy.repeat([(5, 3, 2).index(size) for size in sizes], sizes).tolist()
+    assert q == pytest.approx(1 - (20**2 + 6**2 + 2**2) / 28**2)
 
 
 def test_the_diagonal_and_dead_nodes_play_no_part():

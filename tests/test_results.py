@@ -1,10 +1,16 @@
 import csv
 import json
+import math
+import struct
 
+import matplotlib
 import pytest
+from conftest import strict
+from matplotlib.figure import Figure
 
 from mlp import InputError
-from mlp.results import percent, points, print_table, replacing, save_results, writable_folder
+from mlp.results import by_seed, percent, points, print_table, replacing, save_results, writable_folder
+from mlp.style import save_figure, styled
 
 
 def test_results_are_written_as_csv_and_as_json_with_their_record(tmp_path):
@@ -14,6 +20,48 @@ def test_results_are_written_as_csv_and_as_json_with_their_record(tmp_path):
         assert [{**row, "drop": float(row["drop"])} for row in csv.DictReader(file)] == rows
     assert json.loads((tmp_path / "results.json").read_text()) == {"record": {"seed": 0}, "rows": rows}
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_is_not_defined_is_null_in_json_and_empty_in_csv(tmp_path):
+    """Wherever it stands.  CSV has a word for infinity, strict JSON has none."""
+    rows = [{"q": math.nan, "range": math.inf, "n": 3}]
+    save_results(tmp_path / "results", rows, {"pooled": [{"tau": math.nan, "limits": (-math.inf, 1.5)}]})
+    content = strict((tmp_path / "results.json").read_text())
+    assert content["rows"] == [{"q": None, "range": None, "n": 3}]
+    assert content["record"] == {"pooled": [{"tau": None, "limits": [None, 1.5]}]}
+    assert (tmp_path / "results.csv").read_text() == "q,range,n\n,inf,3\n"
+
+
+def test_networks_of_one_seed_count_as_one():
+    rows = [
+        {"condition": condition, "network": network, "seed": seed}
+        for condition, network, seed in (("a", 0, 7), ("b", 0, 7), ("a", 1, 8), ("a", 2, None), ("b", 2, None))
+    ]
+    assert by_seed(rows) == [rows[:2], rows[2:3], rows[3:4], rows[4:]]
+
+
+def test_figures_do_not_depend_on_the_users_settings(tmp_path):
+    """200 dots an inch, fonts that other programs can edit, and a dollar sign is one."""
+
+    @styled
+    def plot():
+        figure = Figure(figsize=(3, 2))
+        figure.subplots().set_title("run$1_$2")
+        return figure
+
+    for name, settings in (
+        ("plain", {}),
+        ("own", {"savefig.dpi": 50, "pdf.fonttype": 3, "font.size": 20, "text.parse_math": True}),
+    ):
+        with matplotlib.rc_context(settings):
+            save_figure(plot(), tmp_path / name)
+    content = (tmp_path / "plain.png").read_bytes()
+    assert struct.unpack(">II", content[16:24]) == (600, 400)
+    assert content == (tmp_path / "own.png").read_bytes()
+    printed = (tmp_path / "plain.pdf").read_bytes()
+    assert b"/Type3" not in printed
+    assert b"/CIDFontType2" in printed
+    assert printed == (tmp_path / "own.pdf").read_bytes()
 
 
 @pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])

@@ -1,22 +1,25 @@
 """Every script end to end, as a user runs it, on real digits."""
 
 import csv
-import json
 import math
+import os
 import re
 import signal
 import statistics
 import subprocess
 import sys
+from itertools import product
 
 import networkx
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import REPOSITORY, strict
 from scipy.stats import ks_2samp
 from sklearn.metrics import adjusted_rand_score
 from torch import nn
 
+import are_modules_indegree_nobetween
+import are_modules_upstream_downstream
 import benchmark
 import train
 from mlp.data import load_digits
@@ -35,7 +38,7 @@ def table(path):
 
 
 def record(path):
-    return json.loads(path.read_text())["record"]
+    return strict(path.read_text())["record"]
 
 
 def figures_are_there(folder, *stems):
@@ -337,6 +340,50 @@ def test_your_own_network(workshop, shell, tmp_path):
     assert len(rows) == 3
 
 
+def test_networks_of_one_seed_are_one_observation(tmp_path, capsys):
+    """A sweep of four combinations of two seeds is no evidence from eight networks."""
+    models = [initial_model((784, 5, 4, 3), seed) for seed in range(8)]
+    save_checkpoint(tmp_path / "sweep.pt", models, digits=(3, 5, 7), networks=[{"seed": k % 2} for k in range(8)])
+    are_modules_indegree_nobetween.main([str(tmp_path / "sweep.pt"), "--figures-dir", str(tmp_path)])
+    verdict = capsys.readouterr().out.splitlines()[-1]
+    assert verdict.startswith("Verdict: over 8 networks of 2 seeds, candidates are neither more nor less important")
+    networks = table(tmp_path / "ablation_networks.csv")
+    assert [row["seed"] for row in networks] == ["0", "1"] * 4
+    for name, test in record(tmp_path / "ablation_networks.json")["tests"].items():
+        means = [statistics.mean(float(row[name]) for row in networks if row["seed"] == seed) for seed in "01"]
+        assert test["median"] == pytest.approx(statistics.mean(means))
+        assert (test["networks"], test["null"]) == (2, "permutations")
+        assert test["p"] in (0.5, 1)
+
+
+@pytest.mark.parametrize("median, direction, word", [(50, 1, "more"), (50, -1, "less"), (61, -1, "less")])
+def test_the_verdict_follows_the_ranks(capsys, median, direction, word):
+    test = {"networks": 9, "median": median, "low": 40, "high": 60, "p": 0.01, "direction": direction}
+    names = ("importance_matched", "importance_same_rule", "selectivity_matched", "selectivity_same_rule")
+    networks = [{"network": k, "seed": k} for k in range(9)]
+    are_modules_indegree_nobetween.report_many(networks, dict.fromkeys(names, test))
+    assert f"candidates are {word} important (median percentile {median}, p = 0.01)" in capsys.readouterr().out
+
+
+def test_what_is_not_defined_is_a_dash(tmp_path, capsys):
+    """Of two neurons the one with the higher in-degree lies on all shortest paths: there is no candidate."""
+    models = [initial_model((784, 2, 2), seed) for seed in (0, 1)]
+    with torch.no_grad():
+        for model in models:
+            model.weights[0].copy_(torch.tensor([[2.0], [1.0]]))
+    save_checkpoint(tmp_path / "nets.pt", models, digits=(3, 5))
+    options = [str(tmp_path / "nets.pt"), "--figures-dir", str(tmp_path)]
+    are_modules_indegree_nobetween.main([*options, "--in-degree-quantile", "1", "--betweenness-quantile", "0"])
+    printed = capsys.readouterr().out
+    assert "nan" not in printed
+    assert "(median percentile -, p = 1)" in printed
+    everyone = ["--network", "0", "--in-degree-quantile", "0", "--betweenness-quantile", "1"]
+    are_modules_indegree_nobetween.main([*options, *everyone])
+    printed = capsys.readouterr().out
+    assert "nan" not in printed
+    assert re.search(r"L1_0 +importance +[-0-9.]+ +0 +- +- +- +1 \(1\)", printed), "no neuron is left for the same rule"
+
+
 def test_no_candidates_is_an_answer(workshop, readme_network, shell, tmp_path):
     options = ["--in-degree-quantile", "1", "--betweenness-quantile", "0", "--figures-dir", tmp_path]
     for script in ("network_analysis.py", ABLATION):
@@ -374,6 +421,45 @@ def test_interrupted_training_keeps_the_previous_checkpoint(workshop, tmp_path):
     assert b"Traceback" not in seen + rest
     assert checkpoint.read_bytes() == b"trained before"
     assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+PRUNING = "train.py --digits 3,5 --hidden-layers 4 --epochs 1 --pruning 0,0.5 --pruning-epochs 1"
+LESIONS = f"{CLUSTERING} --clusters 3 --shuffles 2 --lesions"
+
+
+@pytest.mark.parametrize(
+    "command, files",
+    [
+        (f"{PRUNING} --save-dir .", {"mlp_mnist35.pt", "mlp_mnist35_unpruned.pt", "training_history.csv"}),
+        (LESIONS, {"clusterability.csv", "lesions.csv", "lesions.json", "lesions.pdf"}),
+    ],
+)
+def test_a_closed_pipe_loses_nothing(workshop, readme_network, tmp_path, command, files):
+    """Files first, words last: who reads the first line only, as head does, has all results."""
+    script, *options = command.split()
+    words = [sys.executable, workshop / script, *options, "--figures-dir", "."]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(words, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert done.returncode == 141
+    assert "Traceback" not in done.stderr
+    assert files <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_an_interruption_of_the_imports_is_one_sentence(workshop, tmp_path):
+    (tmp_path / "torch.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    for script in ("train.py", "network_analysis.py", ABLATION, CLUSTERING, SPECIALIZATION, SIMILARITY, "benchmark.py"):
+        done = subprocess.run(
+            [sys.executable, workshop / script],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        assert done.stderr.strip() == f"{script}: interrupted; every file is as it was, or complete"
+        assert done.returncode == -signal.SIGINT
 
 
 def test_a_reader_that_stops_early_is_no_error(workshop, readme_network, tmp_path):
@@ -526,7 +612,11 @@ def test_lesions_of_small_layers(workshop, readme_network, shell, tmp_path):
     for row in rows:
         complete = row["neurons"] == row["living_in_layer"]
         assert (row["category"] == "complete") == complete
-        assert int(row["random_n"]) == math.comb(8, int(row["neurons"])), "all there are, since they are few"
+        possible = math.comb(8, int(row["neurons"]))
+        assert int(row["random_n"]) == possible - 1, "all others there are, since they are few"
+        assert row["null"] == "complete"
+        for p in ("p", "p_conservative"):
+            assert float(row[p]) * possible == pytest.approx(round(float(row[p]) * possible))
     assert record(tmp_path / "lesions.json")["networks"][0]["sub_modules"] == len(rows)
 
 
@@ -795,7 +885,7 @@ def test_the_same_command_gives_the_same_similarities(workshop, readme_network, 
     rows = table(tmp_path / "one" / "upstream_downstream.csv")
     assert len(rows) == 4 * 3 * 8
     assert done.stdout.splitlines()[-1].startswith("Verdict: Q is above that of untrained networks")
-    assert "what regularisation" not in done.stdout
+    assert "rises or falls with regularisation" not in done.stdout, "one network has no trend"
 
 
 def test_layers_too_small_for_clusters(workshop, shell, tmp_path):
@@ -817,6 +907,32 @@ def test_layers_too_small_for_clusters(workshop, shell, tmp_path):
     assert all(line["to"] == (0.5 if line["networks"] == 3 else 0.25) for line in trends)
 
 
+def test_trends_do_not_mix_pruned_networks_with_others(tmp_path):
+    """Three rates of two seeds, each before and after pruning: six networks make the series, not twelve."""
+    rates, models = [], []
+    for rate, seed in product((0, 0.2, 0.5), (0, 1)):
+        models.append(initial_model((784, 6, 5, 2), 10 * seed + int(10 * rate)))
+        rates.append({"seed": seed, "lr": 0.1, "dropout": rate, "l1": 0, "l2": 0, "condition": f"dropout {rate}"})
+    save_checkpoint(tmp_path / "before.pt", models, digits=(8, 1), networks=rates)
+    with torch.no_grad():
+        for weight in (weight for model in models for weight in model.weights):
+            weight.mul_(weight.abs() > weight.abs().median())
+    save_checkpoint(tmp_path / "after.pt", models, digits=(8, 1), networks=rates)
+    checkpoints = [str(tmp_path / f"{name}.pt") for name in ("before", "after")]
+    options = "--least-accuracy 0 --untrained 2 --restarts 2 --figures-dir".split()
+    are_modules_upstream_downstream.main([*checkpoints, *options, str(tmp_path)])
+    rows = table(tmp_path / "upstream_downstream.csv")
+    assert {row["zeros"] for row in rows} == {"0.0", "0.5", ""}
+    trends = record(tmp_path / "upstream_downstream.json")["trends"]
+    assert trends
+    for line in trends:
+        assert (line["networks"], line["seeds"], line["null"]) == (6, 2, "permutations")
+        wanted = {"layer": str(line["layer"]), "measure": line["measure"], "zeros": "0.0"}
+        series = [row for row in rows if wanted.items() <= row.items()]
+        first = statistics.mean(float(row["q"]) for row in series if row["dropout"] == "0")
+        assert line["q"] == pytest.approx(first)
+
+
 def test_networks_that_read_badly_are_left_out(workshop, readme_network, shell, tmp_path):
     torch.save(initial_model((784, 8, 8, 8, 3), seed=0).state_dict(), tmp_path / "mine.pt")
     options = [readme_network[0], "mine.pt", "--untrained", "2", "--restarts", "2", "--figures-dir", "."]
@@ -829,12 +945,13 @@ def test_networks_that_read_badly_are_left_out(workshop, readme_network, shell, 
     }
 
 
-def test_a_network_cannot_pass_for_the_baseline(workshop, readme_network, shell, tmp_path):
+@pytest.mark.parametrize("name", ["random initialisation", "all trained"])
+def test_a_network_cannot_pass_for_the_baseline_or_for_all(workshop, readme_network, shell, tmp_path, name):
     model, _ = load_checkpoint(readme_network[0])
-    torch.save(model.state_dict(), tmp_path / "random initialisation.pt")
-    options = ["random initialisation.pt", "--untrained", "2", "--restarts", "2", "--figures-dir", "."]
+    torch.save(model.state_dict(), tmp_path / f"{name}.pt")
+    options = [f"{name}.pt", "--untrained", "2", "--restarts", "2", "--figures-dir", "."]
     done = shell(workshop / SIMILARITY, *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     conditions = [row["condition"] for row in table(tmp_path / "upstream_downstream.csv")]
-    assert conditions.count("random initialisation (random initialisation.pt)") == 24
+    assert conditions.count(f"{name} ({name}.pt)") == 24
     assert conditions.count("random initialisation") == 2 * 24

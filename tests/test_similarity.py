@@ -1,5 +1,6 @@
 from itertools import combinations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,6 +86,24 @@ def test_what_follows_from_the_definitions(digit_images):
                 diagonal = matrix.diagonal()
                 assert ((diagonal - 1).abs() < 1e-9).logical_or(diagonal == 0).all()
                 assert 0 <= matrix.min() <= matrix.max() <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("factor", [2.0**-17, 2.0**17])  # roots of diagonals of about 1e-5, forward or backward
+def test_weak_neurons_are_normalised_like_strong_ones(digit_images, factor):
+    """What hidden neurons do is multiplied, and what hears them divides: the network computes the same."""
+    model = initial_model((784, 6, 3), seed=0)
+    expected = similarities(model, digit_images[0])
+    with torch.no_grad():
+        model.weights[0].mul_(factor)
+        model.biases[0].mul_(factor)
+        model.weights[1].div_(factor)
+    found = similarities(model, digit_images[0])
+    for measure in RAW_MEASURES:
+        change = factor**2 if measure.startswith("forward") else factor**-2
+        torch.testing.assert_close(found[measure][0], change * expected[measure][0], rtol=1e-9, atol=0)
+        (norm,) = found[f"{measure}_norm"]
+        torch.testing.assert_close(norm, expected[f"{measure}_norm"][0], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(norm.diagonal(), torch.ones(6).double(), rtol=1e-9, atol=0)
 
 
 def test_dead_neurons_see_nothing(digit_images):

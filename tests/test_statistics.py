@@ -1,6 +1,7 @@
 import copy
 import math
-from itertools import combinations, permutations
+from fractions import Fraction
+from itertools import combinations, permutations, product
 
 import numpy
 import pytest
@@ -10,29 +11,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+import are_modules_indegree_nobetween
 from are_modules_indegree_nobetween import ablate
-from mlp.ablation import ablated_accuracy
+from mlp.ablation import ablated_hits
 from mlp.model import MLP, initial_model
 from mlp.modules import matched_modules, module_of
 from mlp.statistics import (
     ablation_effects,
     accuracy_effect,
     across_networks,
+    beyond_all,
     centred,
     class_range,
     combine_networks,
     compare_partitions,
+    compare_with_controls,
     compare_with_null,
     compare_with_shuffles,
     compare_with_untrained,
+    complete_p_value,
     effective_clusters,
     element_centric_similarity,
+    exact_drops,
     fisher_p_value,
+    permutation_p_value,
     range_effect,
     rank_p_value,
     ratio_effect,
     shuffle_weights,
     shuffled_similarity,
+    signed_rank_test,
+    trend,
     wilson_interval,
 )
 
@@ -47,9 +56,33 @@ def test_wilson_interval_equals_its_formula(images, share):
 
 
 def test_effects_by_hand():
-    effects = ablation_effects(torch.tensor([1.0, 0.5]), torch.tensor([[0.0, 0.5], [0.75, 0.75], [1.0, 0.5]]))
+    effects = ablation_effects(torch.tensor([4, 10]), torch.tensor([[0, 10], [3, 15], [4, 10]]), [4, 20])
     assert effects["importance"].tolist() == [50, 0, 0]
     assert effects["selectivity"].tolist() == [100, 50, 0]
+
+
+@given(st.lists(st.integers(1, 1200), min_size=2, max_size=10), st.data())
+def test_effects_are_exact(images, data):
+    """The floating-point number nearest to the fraction that they are, so that equal effects tie."""
+    intact, ablated = ([data.draw(st.integers(0, n)) for n in images] for _ in range(2))
+    drops = [Fraction(before - after, n) for before, after, n in zip(intact, ablated, images)]
+    effects = ablation_effects(torch.tensor(intact), torch.tensor([ablated]), images)
+    assert effects["importance"].tolist() == [float(100 * sum(drops) / len(drops))]
+    assert effects["selectivity"].tolist() == [float(100 * (max(drops) - min(drops)))]
+    exact, unit = exact_drops(torch.tensor(intact), torch.tensor([ablated]), images)
+    assert [Fraction(drop, unit) for drop in exact[0]] == drops
+    if sum(drops):
+        assert class_range(exact).tolist() == [float((max(drops) - min(drops)) * len(drops) / abs(sum(drops)))]
+
+
+def test_lesions_that_collapse_onto_one_digit_are_equally_important():
+    """Whichever digit it is.  Sums of rounded accuracies differ in the last place, and would decide."""
+    images = [1010, 892, 1028]
+    ablated = torch.tensor([[1010, 0, 0], [0, 892, 0], [0, 0, 1028]])
+    importance = ablation_effects(torch.tensor([984, 859, 1011]), ablated, images)["importance"]
+    assert len(set(importance.tolist())) == 1
+    compared = compare_with_null(importance[0], importance, includes_observed=True)
+    assert (compared["p"], compared["percentile"]) == (1, 50)
 
 
 @pytest.mark.parametrize(
@@ -107,11 +140,12 @@ def test_the_exact_null_equals_brute_force(digit_images):
     images, labels = digit_images
     model = initial_model((784, 4, 3, 3), seed=2)
     candidate = (2, 1)
-    modules, accuracy, nulls = ablate(
+    modules, hits, nulls = ablate(
         model, [candidate], images, labels, top_inputs=2, null_limit=100, generator=torch.Generator()
     )
-    null_accuracy, complete = nulls[0]["matched"]
+    null_effects, complete = nulls[0]["matched"]
     assert complete
+    counts = labels.bincount()
 
     def accuracies(silent):
         lesioned = copy.deepcopy(model)
@@ -128,8 +162,9 @@ def test_the_exact_null_equals_brute_force(digit_images):
         if module_of(candidate, model.weights, 2)[neuron[1] + 4 * (neuron[0] == 2)]
     }
     null = [accuracies([(1, a), (1, b), (2, c)]) for a, b in combinations(range(4), 2) for c in range(3)]
-    assert accuracy.tolist() == [intact, accuracies(silent)]
-    assert sorted(null_accuracy.tolist()) == sorted(null)
+    assert (hits / counts.double()).tolist() == [intact, accuracies(silent)]
+    low, high = numpy.quantile(null, [0.05, 0.95], axis=0).tolist()
+    assert nulls[0]["limits"].tolist() == [pytest.approx(low), pytest.approx(high)]
 
     def selectivity(ablated):
         drops = [before - after for before, after in zip(intact, ablated)]
@@ -137,8 +172,36 @@ def test_the_exact_null_equals_brute_force(digit_images):
 
     observed = selectivity(accuracies(silent))
     expected = sum(selectivity(ablated) >= observed - 1e-12 for ablated in null) / len(null)
-    effects = ablation_effects(accuracy[0], torch.cat([accuracy[1:], null_accuracy]))["selectivity"]
-    assert compare_with_null(effects[0].item(), effects[1:], includes_observed=True)["p"] == pytest.approx(expected)
+    (effect,) = ablation_effects(hits[0], hits[1:], counts.tolist())["selectivity"]
+    assert sorted(null_effects["selectivity"]) == pytest.approx(sorted(100 * selectivity(ablated) for ablated in null))
+    assert compare_with_null(effect, null_effects["selectivity"], True)["p"] == pytest.approx(expected)
+
+
+def test_the_same_rule_null_is_that_of_the_other_neurons(digit_images):
+    """Those of the candidate's layer that are no candidates; each module is measured once, however many share it."""
+    images, labels = digit_images
+    model = initial_model((784, 4, 4, 3), seed=2)
+    with torch.no_grad():
+        model.weights[1][3, 1:] = 0  # pruned to a single input: its module no longer matches
+    candidates = [(1, 0), (2, 1), (2, 2)]
+    with pytest.MonkeyPatch.context() as patch:
+        measured = []
+        patch.setattr(
+            are_modules_indegree_nobetween,
+            "ablated_hits",
+            lambda model, modules, *rest: measured.append(len(modules)) or ablated_hits(model, modules, *rest),
+        )
+        _, hits, nulls = ablate(model, candidates, images, labels, 2, 100, torch.Generator())
+    assert measured == [1 + 8 + 4 + 6 * 4]
+    assert nulls[1] is nulls[2]
+
+    def effects(neurons):
+        modules = torch.stack([module_of(neuron, model.weights, 2) for neuron in neurons])
+        counts = labels.bincount().tolist()
+        return ablation_effects(hits[0], ablated_hits(model, modules, images, labels), counts)["importance"].tolist()
+
+    assert nulls[0]["same_rule"][0]["importance"].tolist() == effects([(1, 1), (1, 2), (1, 3)])
+    assert nulls[1]["same_rule"][0]["importance"].tolist() == effects([(2, 0)])
 
 
 def test_a_planted_module_is_found_and_a_random_one_is_not():
@@ -156,12 +219,34 @@ def test_a_planted_module_is_found_and_a_random_one_is_not():
     planted = torch.arange(12) < 4
     random = torch.arange(12) % 3 == 0
     modules = torch.cat([torch.stack([planted & False, planted, random]), null])
-    accuracy = ablated_accuracy(model, modules, images, labels)
-    for effect, value in ablation_effects(accuracy[0], accuracy[1:]).items():
+    hits = ablated_hits(model, modules, images, labels)
+    for effect, value in ablation_effects(hits[0], hits[1:], [20, 20]).items():
         found = compare_with_null(value[0].item(), value[2:], includes_observed=True)
         missed = compare_with_null(value[1].item(), value[2:], includes_observed=True)
         assert found["p"] == found["smallest_p"] == 1 / 495, effect
         assert missed["p"] == 1, effect
+
+
+def test_the_direction_is_that_of_the_ranks_not_of_the_median():
+    """11 of 20 networks lie a little below 50, and 9 far above; with one at 50 the median says neither."""
+    higher = across_networks([*numpy.linspace(49, 49.5, 9), 50, *numpy.linspace(80, 95, 9)], seed=0)
+    assert (higher["median"], higher["direction"]) == (50, 1)
+    lower = across_networks([*numpy.linspace(5, 20, 9), *numpy.linspace(50.5, 51, 11)], seed=0)
+    assert lower["median"] > 50
+    assert lower["direction"] == -1
+    assert across_networks([40, 60], seed=0)["direction"] == 0
+
+
+@given(st.lists(st.integers(-6, 6), max_size=8))
+def test_signed_ranks_equal_all_changes_of_sign(differences):
+    changed = numpy.array([difference for difference in differences if difference])
+    ranks = stats.rankdata(abs(changed))
+    if len(changed) and len(set(ranks)) == len(ranks):
+        sums = [(ranks * signs).sum() for signs in product([-1, 1], repeat=len(ranks))]
+        observed = (ranks * numpy.sign(changed)).sum()
+        test = signed_rank_test([*differences, math.nan])
+        assert test["p"] == pytest.approx(numpy.mean(numpy.abs(sums) >= abs(observed)))
+        assert test["direction"] == numpy.sign(observed)
 
 
 def test_networks_that_agree_are_told_from_chance():
@@ -173,6 +258,20 @@ def test_networks_that_agree_are_told_from_chance():
     assert high["networks"] == 60
     assert high["p"] < 1e-4
     assert 50 < high["low"] < high["median"] < high["high"]
+
+
+@pytest.mark.parametrize(
+    "differences, p",
+    [
+        ([1, 2, 3, 4, 5, 6, 7, 8], 2 / 2**8),  # of the 2^8 choices of signs only this and its mirror image
+        ([1, -2, 3, 4, 5, 6, 7, 8], 6 / 2**8),  # also none or 1 in place of the -2, and the mirror images
+        ([1, -2, -3, 4], 1),
+    ],
+)
+def test_signed_ranks_are_counted_on_both_sides(differences, p):
+    differences = numpy.array(differences)
+    assert across_networks(50 + differences, seed=0)["p"] == pytest.approx(p)
+    assert across_networks(50 - differences, seed=0)["p"] == pytest.approx(p)
 
 
 @pytest.mark.parametrize("percentiles, networks", [([], 0), ([math.nan], 0), ([80], 1), ([50, 50, 50], 3)])
@@ -213,6 +312,56 @@ def test_ties_and_what_is_not_defined_favour_significance_only_when_strict(tail,
     assert rank_p_value(value, [value] * 19, tail, strict=False) == 1
 
 
+@pytest.mark.parametrize(
+    "observed, tail, strict, p",
+    [
+        (3, "left", False, 4 / 6),
+        (3, "left", True, 2 / 6),
+        (3, "right", False, 5 / 6),
+        (1, "left", True, 1 / 6),
+        (1, "right", False, 1),
+        (9, "right", True, 1 / 6),
+    ],
+)
+def test_complete_p_value_by_hand(observed, tail, strict, p):
+    """The observed is one of the possibilities, and is not counted again."""
+    assert complete_p_value(observed, [1, 3, 3, 3, 7, 9], tail, strict) == pytest.approx(p)
+
+
+def test_what_differs_by_rounding_is_no_finding():
+    weights = numpy.random.default_rng(0).random(30)
+    sums = [sum(numpy.random.default_rng(seed).permutation(weights)) for seed in range(50)]
+    assert len(set(sums)) > 1
+    for tail in ("left", "right"):
+        assert permutation_p_value(sums[0], sums[1:], tail) == 1
+    assert permutation_p_value(0.9, [1.0, 2.0, 0.5], "left") == 2 / 4
+    assert permutation_p_value(0.9, [1.0, 2.0, 0.5], "right") == 3 / 4
+    compared = compare_with_shuffles(sums[0], sums[1:])
+    assert math.isnan(compared["z"])
+    assert (compared["p"], compared["null"]) == (1, "permutations")
+
+
+def test_one_of_56_possible_lesions_is_worse():
+    """Whether ties count or not, 2 of all 56 are as bad, the lesion itself among them; of a sample 1 + 1 of 1 + 55."""
+    others = [0.5, *[0.9] * 54]
+    complete = compare_with_controls(0.6, others, complete=True, tail="left")
+    assert complete == {"null": "complete", "p": 2 / 56, "p_conservative": 2 / 56}
+    assert compare_with_controls(0.6, others, complete=False, tail="left") == complete | {"null": "sample"}
+    tied = compare_with_controls(0.5, others, complete=True, tail="left")
+    assert (tied["p"], tied["p_conservative"]) == (1 / 56, 2 / 56)
+    assert beyond_all(tied["p"], 55)
+    assert not beyond_all(tied["p_conservative"], 55)
+    assert compare_with_controls(1.0, others, complete=True, tail="left")["p"] == 1
+    assert compare_with_controls(1.0, [], complete=True, tail="left")["p"] == 1
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=20), st.sampled_from(["left", "right"]), st.booleans())
+def test_a_complete_null_is_the_observed_and_all_others(values, tail, strict):
+    p = complete_p_value(values[0], values, tail, strict)
+    assert p == pytest.approx(rank_p_value(values[0], values[1:], tail, strict))
+    assert 1 / len(values) <= p <= 1
+
+
 def test_fisher_equals_its_formula_and_is_calibrated():
     shifted = [0.1 - 1 / 40, 0.5 - 1 / 40, 1 - 1 / 40]
     expected = stats.chi2.sf(-2 * sum(map(math.log, shifted)), df=6)
@@ -226,6 +375,7 @@ def test_fisher_equals_its_formula_and_is_calibrated():
 
 def test_comparison_with_shuffles_by_hand():
     assert compare_with_shuffles(1.0, [2.0, 4.0, 6.0]) == {
+        "null": "permutations",
         "n": 3,
         "mean": 4.0,
         "sd": pytest.approx(math.sqrt(8 / 3)),
@@ -327,6 +477,13 @@ def test_networks_combine_by_the_formula_of_irwin_and_hall(p_values):
     assert combine_networks(p_values) == pytest.approx(sum(terms) / math.factorial(n), abs=1e-9)
 
 
+@pytest.mark.parametrize("networks", [*range(1, 41), 100])
+def test_combined_p_values_are_never_above_one(networks):
+    combined = combine_networks([1.0] * networks)
+    assert combined <= 1
+    assert stats.false_discovery_control([combined, 0.5]).max() == pytest.approx(1)
+
+
 def test_combined_networks_are_calibrated():
     draws = numpy.random.default_rng(0).uniform(size=(400, 3))
     assert stats.kstest([combine_networks(row) for row in draws], "uniform").pvalue > 0.05
@@ -398,3 +555,31 @@ def test_comparison_with_untrained_networks_by_hand():
     nothing = compare_with_untrained([math.nan], [0.1, 0.1])
     assert (nothing["n"], nothing["p"]) == (0, 1)
     assert math.isnan(nothing["mean"]) and math.isnan(nothing["z"])
+
+
+def test_trend_of_one_seed_is_that_of_kendall():
+    rates = [0, 0.1, 0.2, 0.3, 0.5]
+    for values in ([1, 2, 3, 4, 5], [5, 4, 2, 3, 1], [1, 3, 2, 5, 5]):
+        found = trend(values, rates, [0] * 5, seed=0)
+        expected = stats.kendalltau(rates, values)
+        assert found["tau"] == pytest.approx(expected.statistic)
+    assert trend([1, 2, 3, 4, 5], rates, [0] * 5, seed=0)["p"] == pytest.approx(2 / 120, abs=0.004)
+
+
+def test_trend_counts_seeds_not_networks():
+    """Two networks of each of three seeds: all rise by chance once in eight times, all fall as often."""
+    seeds = [4, 4, 5, 5, 6, 6]
+    found = trend([1, 2, 10, 20, 101, 102], [0, 0.5] * 3, seeds, seed=0)
+    assert found["tau"] == 1
+    assert found["p"] == pytest.approx(2 / 8, abs=0.02)
+    assert found["null"] == "permutations"
+    falling = trend([2, 1, 20, 10, 102, 101], [0, 0.5] * 3, seeds, seed=0)
+    assert (falling["tau"], falling["p"]) == (-1, pytest.approx(2 / 8, abs=0.02))
+    assert trend([1, 2, 2, 1], [0, 0.5] * 2, [0, 0, 1, 1], seed=0)["tau"] == 0
+
+
+@pytest.mark.parametrize("values, rates, seeds", [([1, 2], [0, 1], [0, 1]), ([1, 1], [0, 1], [0, 0]), ([], [], [])])
+def test_no_seed_with_several_values_has_no_trend(values, rates, seeds):
+    found = trend(values, rates, seeds, seed=0)
+    assert math.isnan(found["tau"])
+    assert found["p"] == 1

@@ -1,5 +1,6 @@
 import math
 
+import numpy
 import pytest
 import torch
 
@@ -59,6 +60,47 @@ def test_the_first_image_is_almost_grey(model, monkeypatch):
     images, first, scores = optimal_images(model, 1, members(1, 4), torch.Generator().manual_seed(0))
     assert torch.equal(first, scores)
     assert (images - 0.5).abs().max() < 0.2
+
+
+@pytest.mark.parametrize(
+    "row, column, amplitude",
+    [
+        (0, 1, 0.5),
+        (3, 4, 0.1),  # a fifth, as the frequency is five times as high
+        (25, 4, 0.1),  # 25 = -3 of 28
+        (0, 0, 0.25),  # as if of frequency 1, but without a mirror image that doubles it
+    ],
+)
+def test_a_coefficient_is_a_wave(model, monkeypatch, row, column, amplitude):
+    coefficients = torch.zeros(2, 1, 28, 15)
+    coefficients[0, 0, row, column] = 100  # times 0.01 is 1
+    monkeypatch.setattr(torch, "randn", lambda *_, **__: coefficients)
+    monkeypatch.setattr(mlp.visualization, "STEPS", 0)
+    (image,), _, _ = optimal_images(model, 1, members(1, 1), None)
+    y, x = torch.meshgrid(torch.arange(28), torch.arange(28), indexing="ij")
+    wave = amplitude * torch.cos(2 * math.pi * (row * y + column * x) / 28)
+    torch.testing.assert_close(image, 1 / (1 + torch.exp(-wave)), rtol=0, atol=1e-5)
+
+
+def test_an_image_equals_a_plain_loop(model):
+    (chosen,) = members(2, 1)
+    images, _, scores = optimal_images(model, 2, chosen.unsqueeze(0), torch.Generator().manual_seed(0))
+    frequencies = numpy.hypot.outer(numpy.fft.fftfreq(28), numpy.fft.rfftfreq(28))
+    factors = torch.tensor(28 / numpy.maximum(frequencies, 1 / 28), dtype=torch.float32)
+    start = 0.01 * torch.randn(2, 28, 15, generator=torch.Generator().manual_seed(0))
+    real, imaginary = (part.clone().requires_grad_() for part in start)
+    optimizer = torch.optim.Adam([real, imaginary], lr=0.05)
+    for step in range(64 + 1):
+        pixels = torch.fft.irfft2(factors * (real + 1j * imaginary), s=(28, 28))
+        image = torch.sigmoid(pixels / 4)
+        hidden = model.layers[0](image.flatten()).relu()
+        score = model.layers[1](hidden)[chosen].abs().sum()
+        if step < 64:
+            optimizer.zero_grad()
+            (-score).backward(inputs=[real, imaginary])
+            optimizer.step()
+    torch.testing.assert_close(images[0], image.detach(), rtol=0, atol=1e-3)
+    assert scores.item() == pytest.approx(score.item(), rel=1e-4)
 
 
 def test_entropies_reach_where_single_precision_does_not(model):
