@@ -107,7 +107,7 @@ def parse_args(argv):
         "--jobs",
         type=integer(1, MOST_JOBS),
         default=cpu_count(),
-        help="processes that cluster at the same time; changes no result (default: %(default)s, the processor's cores)",
+        help="processes that cluster at the same time, at most one per core; changes no result (default: %(default)s)",
     )
     add_seed_option(parser, "shuffles, random lesions, and starts of k-means")
     add_figures_option(parser)
@@ -168,9 +168,12 @@ def main(argv=None):
 def untrained(networks, seed):
     """Networks like those of the first condition as they were before any training; of unknown seed, any such."""
     group = [network for network in networks if network["condition"] == networks[0]["condition"]]
-    seeds = [network["known"].get("seed", seed + network["network"]) for network in group]
-    models = [initial_model(network["model"].sizes, its, network["init"]) for network, its in zip(group, seeds)]
-    return [network | {"condition": BASELINE, "model": model} for network, model in zip(group, models)]
+
+    def before(network):
+        its_seed = network["known"].get("seed", seed + network["network"])
+        return initial_model(network["model"].sizes, its_seed, network["init"])
+
+    return [network | {"condition": BASELINE, "model": before(network)} for network in group]
 
 
 def refuse_unclusterable(networks, clusters):
@@ -211,7 +214,7 @@ def clustered(networks, clusters, shuffles, seed, jobs):
             for shuffle in range(shuffles if kind == 0 or not dense else 0):
                 key = (network["network"], kind, shuffle)
                 tasks.append((place, null, delayed(shuffled)(reduced, null, clusters, seed, key)))
-    done = Parallel(n_jobs=jobs, return_as="generator")(task for _, _, task in tasks)
+    done = Parallel(n_jobs=min(jobs, cpu_count()), return_as="generator")(task for _, _, task in tasks)
     results = [{"warnings": [], **{null: [] for null in NULLS}} for _ in networks]
     for (place, null, _), (value, labels, caught) in zip(tasks, tqdm(done, total=len(tasks), desc="clusterings")):
         results[place]["warnings"] += caught
@@ -298,9 +301,10 @@ def printed_conditions(rows):
     for group in grouped(rows, "condition"):
 
         def summary(key, form):
-            values = [row[key] for row in group]
-            mean = number(float(numpy.mean(values)), form)
-            return mean if len(values) == 1 else mean + number(float(numpy.std(values, ddof=1)), f" ± {form}", "")
+            values = [row[key] for row in group if not numpy.isnan(row[key])]
+            few = f" ({len(values)} of {len(group)})" if 0 < len(values) < len(group) else ""
+            sd = f" ± {form.format(numpy.std(values, ddof=1))}" if len(values) > 1 else ""
+            return number(defined_mean(values), form) + sd + few
 
         for null in NULLS:
             few = sum(row[f"{null}_p"] <= 0.05 for row in group)
@@ -334,7 +338,7 @@ def verdict(rows):
         counts = [f"{sum(row[f'{null}_p'] <= 0.05 for row in group)} ({null})" for null in NULLS]
         found.append(f"{group[0]['condition']}, of {len(group)}: {' and '.join(counts)}")
     return (
-        "Verdict: networks more clusterable than their shuffled copies at p <= 0.05 "
+        "Verdict: networks more clusterable than their shuffled copies at p <= 0.05, ties counted against "
         f"(chance: 1 in 20; smallest p here: {1 / (1 + rows[0]['layer_n']):.2g}): {'; '.join(found)}. "
         "That weights are clustered does not say that clusters have a function."
     )
@@ -453,7 +457,7 @@ def pair_rows(network, alive, rows, modules, right, images, draws, generator):
             compared = compare_with_controls(both[0], null, complete[2 * order + place], "left")
             row |= {
                 f"{direction}_change": change,
-                f"{direction}_random_change": random_changes((null - alone[other]).double() / images)["random_change"],
+                f"{direction}_random_change": ((null - alone[other]).double() / images).mean().item(),
                 f"{direction}_n": len(null),
                 **{f"{direction}_{key}": value for key, value in compared.items()},
                 f"{direction}_important": beyond_all(compared["p_conservative"], len(null)) and change <= -LEAST_LOSS,

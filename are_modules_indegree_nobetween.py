@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from mlp.ablation import ablated_hits
 from mlp.commandline import (
-    MOST_DRAWS,
     Parser,
     add_candidate_options,
     add_figures_option,
@@ -41,7 +40,6 @@ from mlp.modules import (
 )
 from mlp.plots import plot_ablation, plot_percentiles
 from mlp.results import (
-    by_seed,
     grouped,
     number,
     percent,
@@ -51,10 +49,19 @@ from mlp.results import (
     save_results,
     writable_folder,
 )
-from mlp.statistics import ablation_effects, across_networks, compare_with_null, defined_mean, wilson_interval
+from mlp.statistics import (
+    ablation_effects,
+    across_networks,
+    by_seed,
+    compare_with_null,
+    defined_mean,
+    seed_means,
+    wilson_interval,
+)
 from mlp.style import save_figure
 
 EFFECTS = ("importance", "selectivity")
+LARGEST_NULL = 100_000
 NULLS = {"matched": "matched modules", "same_rule": "the same rule around non-candidates"}
 
 
@@ -73,7 +80,7 @@ def parse_args(argv):
     )
     parser.add_argument(
         "--null-limit",
-        type=integer(1, MOST_DRAWS),
+        type=integer(1, LARGEST_NULL),
         default=10_000,
         help="compare each module with all modules of as many neurons per layer if there are at most so "
         "many, or else with so many random ones (default: %(default)s)",
@@ -131,21 +138,21 @@ def ablate(model, candidates, images, labels, top_inputs, null_limit, generator)
     """Silence each candidate's module, and the modules of its two nulls.
 
     Returns the modules, the empty one first, then one per candidate; how many images of each digit are still right,
-    [modules, digits]; and per candidate its nulls, which those with as many neurons per layer share: {"matched":
-    (effects, whether complete), "same_rule": (effects, False), "limits": 5 and 95 % of matched accuracies [2, digits]}.
+    [modules, digits]; and per candidate its nulls, which those with as many neurons per layer share: {"matched",
+    "same_rule": effects, "complete": whether all matched modules are there, "limits": 5 and 95 % of their accuracies}.
     """
     widths = model.hidden_sizes
     by_rule = modules_by_rule(model.weights, top_inputs)
     neurons = neurons_of(torch.ones(len(by_rule), dtype=torch.bool), widths)
-    shapes = [(layer, layer_counts(module, widths)) for (layer, _), module in zip(neurons, by_rule)]
+    counts = [layer_counts(module, widths) for module in by_rule]  # which tell the layer of the neuron, too
     chosen = [neurons.index(candidate) for candidate in candidates]
     matched = {
-        counts: matched_modules(counts, widths, null_limit, generator)
-        for counts in sorted({shapes[place][1] for place in chosen})
+        count: matched_modules(count, widths, null_limit, generator)
+        for count in sorted({counts[place] for place in chosen})
     }
-    same_rule = {shape: [] for shape in shapes}
+    same_rule = {count: [] for count in counts}
     for place in sorted(set(range(len(neurons))) - set(chosen)):
-        same_rule[shapes[place]].append(place)
+        same_rule[counts[place]].append(place)
 
     parts = [torch.zeros(1, len(by_rule), dtype=torch.bool), by_rule, *(modules for modules, _ in matched.values())]
     progress = partial(tqdm, desc="modules", unit="batch", delay=2, leave=False)
@@ -153,18 +160,15 @@ def ablate(model, candidates, images, labels, top_inputs, null_limit, generator)
     intact, hits_by_rule, matched_hits = hits[0], hits[1], dict(zip(matched, hits[2:]))
     images_per_digit = labels.bincount(minlength=len(intact[0])).cpu()
     nulls = {}
-    for layer, counts in {shapes[place] for place in chosen}:
-        groups = {"matched": matched_hits[counts], "same_rule": hits_by_rule[same_rule[layer, counts]]}
-        effects = {
-            null: ablation_effects(intact[0], its_hits, images_per_digit.tolist()) for null, its_hits in groups.items()
-        }
-        nulls[layer, counts] = {
-            "matched": (effects["matched"], matched[counts][1]),
-            "same_rule": (effects["same_rule"], False),
+    for count, (_, complete) in matched.items():
+        groups = {"matched": matched_hits[count], "same_rule": hits_by_rule[same_rule[count]]}
+        nulls[count] = {
+            **{null: ablation_effects(intact[0], group, images_per_digit.tolist()) for null, group in groups.items()},
+            "complete": complete,
             "limits": numpy.quantile(groups["matched"] / images_per_digit.double(), [0.05, 0.95], axis=0),
         }
     modules = torch.cat([parts[0], by_rule[chosen]])
-    return modules, torch.cat([intact, hits_by_rule[chosen]]), [nulls[shapes[place]] for place in chosen]
+    return modules, torch.cat([intact, hits_by_rule[chosen]]), [nulls[counts[place]] for place in chosen]
 
 
 def table_rows(candidates, modules, hits, nulls, hidden_sizes, digits, images_per_digit):
@@ -203,9 +207,9 @@ def table_rows(candidates, modules, hits, nulls, hidden_sizes, digits, images_pe
             row |= {f"null_low_{digit}": null_low, f"null_high_{digit}": null_high}
         for effect in EFFECTS:
             row[effect] = effects[effect][place].item()
-            for name in NULLS:
-                null, complete = its_nulls[name]
-                compared = compare_with_null(row[effect], null[effect], includes_observed=complete)
+            kinds = {"matched": {"includes_observed": its_nulls["complete"]}, "same_rule": {"others": True}}
+            for name, kind in kinds.items():
+                compared = compare_with_null(row[effect], its_nulls[name][effect], **kind)
                 row |= {f"{effect}_{name}_{key}": value for key, value in compared.items()}
     return rows
 
@@ -224,11 +228,6 @@ def mean_percentiles(rows, digits):
             row[f"{effect}_{null}"] = defined_mean(candidate[f"{effect}_{null}_percentile"] for candidate in candidates)
         networks.append(row)
     return networks
-
-
-def seed_means(networks, name):
-    """The mean over the networks of each seed."""
-    return [defined_mean(row[name] for row in group) for group in by_seed(networks)]
 
 
 def report_one(rows, digits):
@@ -294,7 +293,7 @@ def report_many(networks, tests):
             {
                 "effect": effect,
                 "among": NULLS[null],
-                "seeds": str(test["networks"]),
+                "seeds": str(test["seeds"]),
                 "median percentile": number(test["median"], "{:.1f}"),
                 "95 % interval": interval(test),
                 "Wilcoxon p": f"{test['p']:.2g}",

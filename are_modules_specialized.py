@@ -34,7 +34,6 @@ from mlp.data import load_digits
 from mlp.modules import control_modules, layer_counts, sub_modules
 from mlp.partitions import PARTITIONINGS, partitions, random_partition
 from mlp.results import (
-    by_seed,
     grouped,
     identity,
     network_name,
@@ -47,6 +46,7 @@ from mlp.results import (
 from mlp.statistics import (
     accuracy_effect,
     beyond_all,
+    by_seed,
     centred,
     class_range,
     combine_networks,
@@ -56,6 +56,7 @@ from mlp.statistics import (
     fisher_p_value,
     range_effect,
     ratio_effect,
+    seed_means,
 )
 from mlp.style import save_figure
 from mlp.visualization import optimal_images, output_entropies
@@ -116,7 +117,8 @@ def main(argv=None):
     print("p of each network (Fisher), and mean effects (1: like random neurons):")
     print_table([printed_networks(line) for line in pooled])
     print(
-        "\nall networks together: p (Bates) -> corrected for many tests (Benjamini-Hochberg), effect ± standard error:"
+        "\nall networks together: p (Bates) -> corrected for many tests (Benjamini-Hochberg), effect ± standard error "
+        "over seeds:"
     )
     print_table([printed_pooled(line) for line in pooled])
     print(
@@ -261,23 +263,25 @@ def summary(rows):
 def pooled_summary(rows):
     """What all networks of a condition say together: p-values combined over seeds, effects averaged over parts."""
     summaries = [summary(group) for group in grouped(rows, "network")]
-    seeds = by_seed(summaries)
     line = {key: rows[0][key] for key in ("condition", "partitioning", "kind")}
-    line |= {"networks": len(summaries), "seeds": len(seeds), "tested": sum(row["status"] == "tested" for row in rows)}
+    line |= {
+        "networks": len(summaries),
+        "seeds": len(by_seed(summaries)),
+        "tested": sum(row["status"] == "tested" for row in rows),
+    }
     for measure in MEASURES:
-        effects = [row[f"{measure}_effect"] for row in rows if f"{measure}_effect" in row]
-        effects = [effect for effect in effects if not numpy.isnan(effect)]
+        measured = [row for row in rows if not numpy.isnan(row.get(f"{measure}_effect", numpy.nan))]
+        effects = [row[f"{measure}_effect"] for row in measured]
+        of_seeds = seed_means(measured, f"{measure}_effect")
         line |= {
             f"{measure}_n": len(effects),
             **{f"{measure}_{key}": [row[f"{measure}_{key}"] for row in summaries] for key in ("p", "log_p", "effect")},
             **{
-                f"{measure}_combined_{p}": combine_networks(
-                    [defined_mean(row[f"{measure}_{p}"] for row in group) for group in seeds]
-                )
+                f"{measure}_combined_{p}": combine_networks(seed_means(summaries, f"{measure}_{p}"))
                 for p in ("p", "p_conservative")
             },
             f"{measure}_mean_effect": defined_mean(effects),
-            f"{measure}_effect_se": float(stats.sem(effects)) if len(effects) > 1 else numpy.nan,
+            f"{measure}_effect_se": float(stats.sem(of_seeds)) if len(of_seeds) > 1 else numpy.nan,
         }
     return line
 
@@ -330,7 +334,7 @@ def printed_networks(line):
         p_values = [f"{p:.0e}" if p < 0.01 else f"{p:.2f}" for p in line[f"{measure}_p"]]
         text[f"p {measure}"] = " ".join(p_values) if line[f"{measure}_n"] else "-"
         if measure == "accuracy":
-            text["-ln p"] = number(numpy.mean(line["accuracy_log_p"]))
+            text["-ln p"] = number(defined_mean(line["accuracy_log_p"]))
         text[f"e {measure}"] = number(line[f"{measure}_mean_effect"])
     return text
 

@@ -35,7 +35,6 @@ from mlp.data import load_digits
 from mlp.model import initial_model, stacked
 from mlp.modules import maximise_modularity
 from mlp.results import (
-    by_seed,
     grouped,
     identity,
     network_name,
@@ -49,10 +48,12 @@ from mlp.results import (
 from mlp.similarity import FAMILIES, MEASURES, pair_group, similarities
 from mlp.similarity_plots import plot_agreement, plot_modularity, plot_similarities
 from mlp.statistics import (
+    by_seed,
     compare_partitions,
     compare_with_untrained,
     defined_mean,
     effective_clusters,
+    seed_means,
     signed_rank_test,
     trend,
 )
@@ -120,21 +121,23 @@ def main(argv=None):
             clusters += cluster_rows(network, partitions)
         if identity(network) in drawn:
             pictures.append({"title": network_name(network), "similarity": similarity, "partitions": partitions})
+    record = run_record(args, device=args.device, seed=args.seed, images=len(images), checkpoints=abouts)
+    save_results(figures / "upstream_downstream", rows, record)
+    save_results(figures / "upstream_downstream_agreement", agreements, record)
+    save_results(figures / "upstream_downstream_clusters", clusters, record)
+
     conditions = adjusted(pooled_modularity(rows))
     trends = adjusted(regularization_trends(rows, args.seed))
     agreement, contrasts = pooled_agreement(agreements), agreement_contrasts(agreements)
 
-    record = run_record(args, device=args.device, seed=args.seed, images=len(images), checkpoints=abouts)
     pooled = {"conditions": conditions, "trends": trends, "agreement": agreement, "contrasts": contrasts}
     save_results(figures / "upstream_downstream", rows, record | pooled)
-    save_results(figures / "upstream_downstream_agreement", agreements, record)
-    save_results(figures / "upstream_downstream_clusters", clusters, record)
     save_figure(plot_modularity(rows, conditions, dropouts(rows)), figures / "upstream_downstream_modularity")
     save_figure(plot_similarities(pictures, DRAWN), figures / "upstream_downstream_matrices")
     save_figure(plot_agreement(agreements, BASELINE), figures / "upstream_downstream_agreement")
 
     for family, measures in FAMILIES.items():
-        print(f"modularity Q, {family}: mean ± sd over networks (z: in sds of untrained networks, from their mean)")
+        print(f"modularity Q, {family}: mean ± sd over seeds (z: in sds of untrained networks, from their mean)")
         print_table(printed_modularity(conditions, measures))
         print()
     if trends:
@@ -177,7 +180,7 @@ def accurate(networks, least):
 
 
 def share_of_zeros(model):
-    """What pruning has left of a network, in whole percents: 0.9 of its weights are zero, or 0."""
+    """The share of a network's weights that are zero, to two decimals: 0.9 of a pruned one, 0 of others."""
     zeros = sum(int((weight == 0).sum()) for weight in model.weights)
     return round(zeros / sum(weight.numel() for weight in model.weights), 2)
 
@@ -257,9 +260,7 @@ def pooled_modularity(rows):
         *conditions, untrained = grouped(of_measure, "condition")
         for group in conditions:
             line = {key: group[0][key] for key in ("condition", "layer", "measure")}
-            line |= compare_with_untrained(
-                *([defined_mean(row["q"] for row in seed) for seed in by_seed(rows)] for rows in (group, untrained))
-            )
+            line |= compare_with_untrained(seed_means(group, "q"), seed_means(untrained, "q"))
             lines.append(line | {"clusters": defined_mean(row["clusters"] for row in group)})
     return lines
 

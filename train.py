@@ -220,8 +220,8 @@ def main(argv=None):
         save_checkpoint(checkpoint, models, **about)
         conditions = grouped([network | test for network, test in zip(described, tests)], "condition")
         several = len(conditions) > 1
-        table = map(printed_condition, conditions) if several else printed(tests, args.digits, test_labels)
-        words.append((list(table), checkpoint))
+        lines = printed(tests, args.digits, test_labels)
+        words.append(([printed_condition(group) for group in conditions] if several else lines, checkpoint))
 
     save_results(figures / "training_history", history, record)
     counts = {"training": len(splits[0][0]), "validation": len(splits[0][1]), "test": len(test_labels)}

@@ -210,7 +210,7 @@ def plot_lesions(rows, title):
             color="#d9d9d9",
             edgecolor="#9c9c9c",
             linewidth=0.8,
-            label=f"random neurons of the layer: mean and 90 % of {max(row['random_n'] for row in rows)} draws",
+            label=f"random neurons of the layer: mean and 90 % of {max(row['random_n'] for row in rows)} sets",
         )
         axes.hlines(
             [100 * row["random_change"] for row in group], places - 0.4, places + 0.4, color="#4d4d4d", linewidth=1
@@ -333,7 +333,7 @@ def plot_digit_changes(rows, digits, title):
     ticks = sorted({sign * step for sign in (-1, 1) for step in (0, 1, 3, 10, 30, 100) if step <= largest})
     label = "change of accuracy (percentage points)"
     figure.colorbar(image, ax=panels, label=label, ticks=ticks, format="%g", fraction=0.03, pad=0.01)
-    figure.suptitle(f"{title}; numbers: points lost; *: none of the random draws costs more", fontsize=10)
+    figure.suptitle(f"{title}; numbers: points lost; *: every random draw costs less", fontsize=10)
     return figure
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 
 from mlp import InputError
-from mlp.interruption import one_sentence
+from mlp.interruption import say_interrupted
 from mlp.model import load_networks
+from mlp.results import network_name
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEFAULT_DIGITS = "3,5,7"
@@ -20,7 +21,7 @@ BASELINE, ALL = "random initialisation", "all trained"
 """The conditions of networks that were never trained, and of all others together, which no checkpoint can take."""
 LARGEST_SEED = 2**32 - 1
 """The largest that scikit-learn takes."""
-MOST_DRAWS = 100_000
+MOST_DRAWS = 10_000
 """Random modules, shuffles or restarts that an option can ask for; more would outgrow time and memory."""
 MOST_JOBS = 1024
 
@@ -55,8 +56,8 @@ def run(main, argv=None):
     except BrokenPipeError:  # the reader of stdout has seen enough, as head does; all files are written by then
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except KeyboardInterrupt as error:
-        one_sentence(type(error), error, None)
+    except KeyboardInterrupt:
+        say_interrupted()
         sys.exit(130)
 
 
@@ -295,8 +296,13 @@ def known_networks(path, about, models):
     described = described and all(isinstance(seed, int) and 0 <= seed < 2**63 for seed in seeds)
     if not described or about.get("init", "default") not in ("default", "glorot"):
         raise InputError(f"{path or 'the checkpoint'}: what it says about its networks is damaged; train them again")
-    numbers = {k: {name: value for name, value in said[k].items() if isinstance(value, (int, float))} for k in models}
+    numbers = {k: {name: value for name, value in said[k].items() if is_number(value)} for k in models}
     return numbers, {k: said[k].get("condition") for k in models}
+
+
+def is_number(value):
+    """Whether something from a file is a number to reckon with: finite, and no whole number beyond all floats."""
+    return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
 
 
 def selected_conditions(args):
@@ -317,7 +323,7 @@ def selected_conditions(args):
             network = {"condition": condition, "network": k, "model": model, "digits": digits}
             networks.append(network | {"init": about.get("init", "default"), "known": known[k]})
         abouts.append(about)
-    refuse_twins({f"{network['condition']}, network {network['network']}": network["model"] for network in networks})
+    refuse_twins({network_name(network): network["model"] for network in networks})
     return networks, abouts
 
 

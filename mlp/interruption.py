@@ -4,12 +4,16 @@ import sys
 from pathlib import Path
 
 
-def one_sentence(kind, error, traceback):
+def say_interrupted():
+    print(f"\n{Path(sys.argv[0]).name}: interrupted; every file is as it was, or complete", file=sys.stderr)
+
+
+def report(kind, error, traceback):
     """What Python calls for an error that nothing has caught."""
     if issubclass(kind, KeyboardInterrupt):
-        print(f"\n{Path(sys.argv[0]).name}: interrupted; every file is as it was, or complete", file=sys.stderr)
+        say_interrupted()
     else:
         sys.__excepthook__(kind, error, traceback)
 
 
-sys.excepthook = one_sentence
+sys.excepthook = report

@@ -114,7 +114,7 @@ def load_networks(path):
     if isinstance(content, dict) and set(content) == {"networks", "about"}:
         try:
             content, about = content["networks"], dict(json.loads(content["about"], parse_constant=lambda _: None))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: the checkpoint is damaged; train it again with: python train.py") from error
     states = content if isinstance(content, list) and content else [content]
     models = []

@@ -270,7 +270,7 @@ def maximise_modularity(adjacency, restarts, seed):
     best = found[int(numpy.argmax(scores))]
     by_size = numpy.argsort(-numpy.bincount(best), kind="stable")
     labels[alive] = numpy.argsort(by_size)[best]
-    return labels, float(max(scores))
+    return labels, round(max(scores), 12) + 0.0  # a single cluster has Q = 0, not a rounding error that may be negative
 
 
 def modularity(adjacency, labels):

@@ -4,7 +4,7 @@ import numpy
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from mlp.graph import neuron_name, strongest_edges
 from mlp.model import IMAGE_SIDE
@@ -325,9 +325,9 @@ def plot_percentiles(networks, tests, effects, nulls):
     handles, labels = panels[0].get_legend_handles_labels()
     unique = dict(zip(labels, handles))
     figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=3)
-    networks_tested = max(test["networks"] for test in tests.values())
+    seeds = max(test["seeds"] for test in tests.values())
     figure.suptitle(
-        f"Candidates among modules that nobody selected (n = {networks_tested} networks, Wilcoxon signed-rank)",
+        f"Candidates among modules that nobody selected (n = {seeds} seeds, Wilcoxon signed-rank)",
         fontsize=10,
     )
     return figure
@@ -348,6 +348,7 @@ def plot_engine_times(rows, title):
     axes.set(xscale="log", yscale="log", xlabel="edges", ylabel="seconds for the betweenness of all neurons")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:g}")  # a power of ten would be mathematics, which is not parsed
+        axis.set_minor_formatter(NullFormatter())
     axes.set_title(title, fontsize=9)
     axes.legend()
     return figure

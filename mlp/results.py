@@ -99,18 +99,6 @@ def grouped(rows, *keys):
     return list(groups.values())
 
 
-def by_seed(rows):
-    """The rows of networks in groups that count as one observation each: networks of one seed are not independent.
-
-    They began with the same weights.  Rows have a `seed`; where it is None, each network counts.
-    """
-    units = {}
-    for row in rows:
-        unit = (row.get("condition"), row["network"]) if row["seed"] is None else row["seed"]
-        units.setdefault(unit, []).append(row)
-    return list(units.values())
-
-
 def print_table(rows):
     """Print rows (dicts of strings with the same keys) under their keys, numbers to the right."""
     columns = [[key, *(row[key] for row in rows)] for key in rows[0]]

@@ -2,7 +2,8 @@
 
 Every p-value has one of three nulls, and a function for each.  "complete": all possibilities, the observed one among
 them (`complete_p_value`).  "sample": random ones, to which the observed is added (`rank_p_value`).  "permutations": the
-same data with their parts exchanged (`permutation_p_value`, and the tests of scipy.stats).  Results name theirs.
+same data with their parts exchanged (`permutation_p_value`, and the tests of scipy.stats).  Results name theirs;
+p-values that combine or correct others have the nulls of those.
 """
 
 from math import lcm
@@ -14,7 +15,26 @@ from sklearn.metrics import adjusted_rand_score
 
 ROUNDING = 1e-9
 """Sums of the same numbers in another order differ by less than this share; so much apart, numbers count as equal."""
+DIGITS = 9
+"""Decimal places that averages of percentiles, or of rank correlations, are told apart by, for the same reason."""
 PERMUTATIONS = 9999
+
+
+def by_seed(rows):
+    """The rows of networks in groups that count as one observation each: networks of one seed are not independent.
+
+    They began with the same weights.  Rows have a `seed`; where it is None, each network counts.
+    """
+    units = {}
+    for row in rows:
+        unit = (row.get("condition"), row["network"]) if row["seed"] is None else row["seed"]
+        units.setdefault(unit, []).append(row)
+    return list(units.values())
+
+
+def seed_means(rows, key):
+    """One value per seed: the mean over its networks of what is defined.  rows: as for `by_seed`."""
+    return [defined_mean(row[key] for row in group) for group in by_seed(rows)]
 
 
 def wilson_interval(accuracy, images):
@@ -54,21 +74,26 @@ def ablation_effects(intact, ablated, images):
     return {effect: values.astype(float) for effect, values in effects.items()}
 
 
-def compare_with_null(observed, null, includes_observed=False):
+def compare_with_null(observed, null, includes_observed=False, others=False):
     """Where an observed effect lies among those of modules that nobody selected.
 
-    p is one-sided: large effects are unusual, and equal ones count against it.  A complete null includes the observed
-    module itself.  The smallest p that can be reached follows from n.  The percentile counts equal effects half, so its
-    expectation under the null is 50.
+    p is one-sided: large effects are unusual, and equal ones count against it.  The smallest p that can be reached
+    follows from n.  The percentile counts equal effects half, so its expectation under the null is 50.
 
     observed: a number.  null: [n] numbers; n may be 0, which leaves p at 1 and all else undefined (NaN).
+    includes_observed: whether these are all possibilities.  others: whether they are all but the observed one.
+    Otherwise they are a sample.
     Returns {"null", "n", "p", "smallest_p", "percentile", "median", "low", "high"}; low..high holds 90 % of the null.
     """
     null = numpy.asarray(null, dtype=float)
-    p = complete_p_value(observed, null) if includes_observed else rank_p_value(observed, null, "right", strict=False)
+    complete = includes_observed or others
+    if complete:
+        p = complete_p_value(observed, null if includes_observed else [observed, *null])
+    else:
+        p = rank_p_value(observed, null, "right", strict=False)
     low, median, high = numpy.quantile(null, [0.05, 0.5, 0.95]) if len(null) else [numpy.nan] * 3
     return {
-        "null": "complete" if includes_observed else "sample",
+        "null": "complete" if complete else "sample",
         "n": len(null),
         "p": p,
         "smallest_p": 1 / (len(null) + (not includes_observed)),
@@ -82,9 +107,9 @@ def compare_with_null(observed, null, includes_observed=False):
 def across_networks(percentiles, seed):
     """Do the candidates of independent networks lie higher or lower among their nulls than chance, which is 50 %?
 
-    percentiles: [networks], the mean percentile of each network's candidates; NaN where there is none.  Networks of one
+    percentiles: [seeds], the mean percentile of the candidates of a network; NaN where there is none.  Networks of one
     seed are not independent: give their mean.
-    Returns {"networks", "median", "low", "high", "null", "p", "direction"}: how many count, their median percentile
+    Returns {"seeds", "median", "low", "high", "null", "p", "direction"}: how many count, their median percentile
     with a 95 % bootstrap interval, and a `signed_rank_test` against 50.
     """
     percentiles = numpy.asarray(percentiles, dtype=float)
@@ -94,7 +119,7 @@ def across_networks(percentiles, seed):
     if several:
         low, high = stats.bootstrap((percentiles,), numpy.median, method="percentile", rng=seed).confidence_interval
     return {
-        "networks": len(percentiles),
+        "seeds": len(percentiles),
         "median": float(numpy.median(percentiles)) if len(percentiles) else numpy.nan,
         "low": float(low),
         "high": float(high),
@@ -105,10 +130,11 @@ def across_networks(percentiles, seed):
 def signed_rank_test(differences):
     """Are differences of pairs, or from what is expected, positive or negative?  Wilcoxon's test (1945), two-sided.
 
-    The permutations are changes of sign, so that differences of 0 say nothing; NaN are left out.
+    The permutations are changes of sign, so that differences of 0 say nothing; NaN are left out.  Differences that
+    agree in DIGITS decimal places are equal.
     Returns {"null", "p", "direction"}; the direction is the sign of the sum of signed ranks: 1, -1, or 0 for neither.
     """
-    differences = numpy.asarray(differences, dtype=float)
+    differences = numpy.round(numpy.asarray(differences, dtype=float), DIGITS)
     differences = differences[~numpy.isnan(differences) & (differences != 0)]
     signed_ranks = numpy.sign(differences) * stats.rankdata(abs(differences))
     return {
@@ -186,16 +212,16 @@ def as_extreme(observed, null, tail, strict):
 
 
 def fisher_p_value(p_values, draws):
-    """Fisher's combination of `rank_p_value`s: chi^2 with 2 S degrees of freedom at -2 sum ln p', p' as `centred`.
+    """Fisher's combination of p-values: chi^2 with 2 S degrees of freedom at -2 sum ln p', p' as `centred`.
 
-    p_values: [S].  draws: n of each, [S] or one for all.  Returns a number; 1 if there are no p-values.
+    p_values: [S].  draws: the controls of each, [S] or one for all.  Returns a number; 1 if there are no p-values.
     """
     shifted = centred(p_values, draws)
     return float(stats.combine_pvalues(shifted, method="fisher").pvalue) if len(shifted) else 1.0
 
 
 def centred(p_values, draws):
-    """p' = p - 1 / (2 (n + 1)): a rank p-value from n draws takes n + 1 values, and so their mean is 1/2."""
+    """p' = p - 1 / (2 (n + 1)): a p-value among n controls takes n + 1 values, and so their mean is 1/2."""
     return numpy.asarray(p_values, dtype=float) - 0.5 / (numpy.asarray(draws) + 1)
 
 
@@ -393,5 +419,5 @@ def trend(values, rates, blocks, seed):
             taus.append(signs @ directions / norm)
     if not taus:
         return {"tau": numpy.nan, "null": "permutations", "p": 1.0}
-    tau, *permuted = numpy.mean(taus, axis=0)
+    tau, *permuted = numpy.round(numpy.mean(taus, axis=0), DIGITS)
     return {"tau": float(tau), "null": "permutations", "p": permutation_p_value(abs(tau), numpy.abs(permuted), "right")}

@@ -31,7 +31,7 @@ def memory_needed(sizes, networks, images, batch_size, separate_batches):
 
 
 def refuse_more_than_memory(needed, sizes, networks, device):
-    """Raise InputError if networks of these layer sizes would not fit in memory, before anything is allocated.
+    """Raise InputError if networks of these layer sizes would not fit in memory, before any of them is made.
 
     needed: bytes, of `memory_needed`.
     """

@@ -256,7 +256,9 @@ def test_the_same_network_twice_in_a_checkpoint(refusal, tmp_path):
 
 
 @pytest.mark.parametrize("script", ANALYSES[1:])
-@pytest.mark.parametrize("networks", [3, [], ["dropout"], {}, [{"seed": 1e300}], [{"seed": -1}], [{"seed": "0"}]])
+@pytest.mark.parametrize(
+    "networks", [3, [], ["dropout"], {}, [{"seed": 1e300}], [{"seed": -1}], [{"seed": "0"}], [{"seed": 10**400}]]
+)
 def test_damaged_hyperparameters(refusal, script, networks, tmp_path):
     model = initial_model((784, 20, 3), 0)
     save_checkpoint(tmp_path / "network.pt", model, digits=(3, 5, 7), networks=networks)

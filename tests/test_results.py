@@ -9,7 +9,7 @@ from conftest import strict
 from matplotlib.figure import Figure
 
 from mlp import InputError
-from mlp.results import by_seed, percent, points, print_table, replacing, save_results, writable_folder
+from mlp.results import percent, points, print_table, replacing, save_results, writable_folder
 from mlp.style import save_figure, styled
 
 
@@ -30,14 +30,6 @@ def test_what_is_not_defined_is_null_in_json_and_empty_in_csv(tmp_path):
     assert content["rows"] == [{"q": None, "range": None, "n": 3}]
     assert content["record"] == {"pooled": [{"tau": None, "limits": [None, 1.5]}]}
     assert (tmp_path / "results.csv").read_text() == "q,range,n\n,inf,3\n"
-
-
-def test_networks_of_one_seed_count_as_one():
-    rows = [
-        {"condition": condition, "network": network, "seed": seed}
-        for condition, network, seed in (("a", 0, 7), ("b", 0, 7), ("a", 1, 8), ("a", 2, None), ("b", 2, None))
-    ]
-    assert by_seed(rows) == [rows[:2], rows[2:3], rows[3:4], rows[4:]]
 
 
 def test_figures_do_not_depend_on_the_users_settings(tmp_path):

@@ -200,7 +200,7 @@ def test_many_networks_are_pooled(workshop, many, shell, tmp_path):
             percentiles = [float(row[f"{name}_percentile"]) for row in candidates if row[f"{name}_percentile"]]
             assert float(network[name]) == pytest.approx(sum(percentiles) / len(percentiles))
     tests = record(tmp_path / "ablation_networks.json")["tests"]
-    assert {test["networks"] for test in tests.values()} == {4}
+    assert {test["seeds"] for test in tests.values()} == {4}
     assert figures_are_there(tmp_path, "ablation_networks", "ablation_per_digit")
 
     alone = shell(
@@ -352,13 +352,13 @@ def test_networks_of_one_seed_are_one_observation(tmp_path, capsys):
     for name, test in record(tmp_path / "ablation_networks.json")["tests"].items():
         means = [statistics.mean(float(row[name]) for row in networks if row["seed"] == seed) for seed in "01"]
         assert test["median"] == pytest.approx(statistics.mean(means))
-        assert (test["networks"], test["null"]) == (2, "permutations")
+        assert (test["seeds"], test["null"]) == (2, "permutations")
         assert test["p"] in (0.5, 1)
 
 
 @pytest.mark.parametrize("median, direction, word", [(50, 1, "more"), (50, -1, "less"), (61, -1, "less")])
 def test_the_verdict_follows_the_ranks(capsys, median, direction, word):
-    test = {"networks": 9, "median": median, "low": 40, "high": 60, "p": 0.01, "direction": direction}
+    test = {"seeds": 9, "median": median, "low": 40, "high": 60, "p": 0.01, "direction": direction}
     names = ("importance_matched", "importance_same_rule", "selectivity_matched", "selectivity_same_rule")
     networks = [{"network": k, "seed": k} for k in range(9)]
     are_modules_indegree_nobetween.report_many(networks, dict.fromkeys(names, test))

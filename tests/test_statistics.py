@@ -21,6 +21,7 @@ from mlp.statistics import (
     accuracy_effect,
     across_networks,
     beyond_all,
+    by_seed,
     centred,
     class_range,
     combine_networks,
@@ -38,12 +39,23 @@ from mlp.statistics import (
     range_effect,
     rank_p_value,
     ratio_effect,
+    seed_means,
     shuffle_weights,
     shuffled_similarity,
     signed_rank_test,
     trend,
     wilson_interval,
 )
+
+
+def test_networks_of_one_seed_count_as_one():
+    rows = [
+        {"condition": condition, "network": network, "seed": seed}
+        for condition, network, seed in (("a", 0, 7), ("b", 0, 7), ("a", 1, 8), ("a", 2, None), ("b", 2, None))
+    ]
+    assert by_seed(rows) == [rows[:2], rows[2:3], rows[3:4], rows[4:]]
+    values = [row | {"q": q} for row, q in zip(rows, (1.0, 3.0, math.nan, 4.0, 5.0))]
+    assert seed_means(values, "q") == pytest.approx([2, math.nan, 4, 5], nan_ok=True)
 
 
 @given(st.integers(1, 1000), st.floats(0, 1))
@@ -111,6 +123,13 @@ def test_ties_count_against_the_candidate():
     assert compared["percentile"] == pytest.approx(50)
 
 
+def test_all_others_and_the_observed_are_a_complete_null():
+    compared = compare_with_null(3, [1, 2, 3], others=True)
+    assert (compared["null"], compared["p"], compared["smallest_p"], compared["n"]) == ("complete", 2 / 4, 1 / 4, 3)
+    assert compared | {"null": "sample"} == compare_with_null(3, [1, 2, 3])
+    assert compare_with_null(3, [1, 2, 3], includes_observed=True)["p"] == 1 / 3
+
+
 def test_an_empty_null_says_nothing():
     compared = compare_with_null(2, [], includes_observed=False)
     assert (compared["n"], compared["p"], compared["smallest_p"]) == (0, 1, 1)
@@ -143,8 +162,8 @@ def test_the_exact_null_equals_brute_force(digit_images):
     modules, hits, nulls = ablate(
         model, [candidate], images, labels, top_inputs=2, null_limit=100, generator=torch.Generator()
     )
-    null_effects, complete = nulls[0]["matched"]
-    assert complete
+    null_effects = nulls[0]["matched"]
+    assert nulls[0]["complete"]
     counts = labels.bincount()
 
     def accuracies(silent):
@@ -200,8 +219,8 @@ def test_the_same_rule_null_is_that_of_the_other_neurons(digit_images):
         counts = labels.bincount().tolist()
         return ablation_effects(hits[0], ablated_hits(model, modules, images, labels), counts)["importance"].tolist()
 
-    assert nulls[0]["same_rule"][0]["importance"].tolist() == effects([(1, 1), (1, 2), (1, 3)])
-    assert nulls[1]["same_rule"][0]["importance"].tolist() == effects([(2, 0)])
+    assert nulls[0]["same_rule"]["importance"].tolist() == effects([(1, 1), (1, 2), (1, 3)])
+    assert nulls[1]["same_rule"]["importance"].tolist() == effects([(2, 0)])
 
 
 def test_a_planted_module_is_found_and_a_random_one_is_not():
@@ -228,13 +247,23 @@ def test_a_planted_module_is_found_and_a_random_one_is_not():
 
 
 def test_the_direction_is_that_of_the_ranks_not_of_the_median():
-    """11 of 20 networks lie a little below 50, and 9 far above; with one at 50 the median says neither."""
+    """9 networks lie a little below 50, one at it, and 9 far above; then 9 lie far below, and 11 a little above."""
     higher = across_networks([*numpy.linspace(49, 49.5, 9), 50, *numpy.linspace(80, 95, 9)], seed=0)
     assert (higher["median"], higher["direction"]) == (50, 1)
     lower = across_networks([*numpy.linspace(5, 20, 9), *numpy.linspace(50.5, 51, 11)], seed=0)
     assert lower["median"] > 50
     assert lower["direction"] == -1
     assert across_networks([40, 60], seed=0)["direction"] == 0
+
+
+def test_rounding_makes_no_ranks():
+    """Means of two of the percentiles that 56 modules give: twice the same distance from 50 is one rank."""
+    percentiles = [100 * (k + 0.5) / 56 for k in range(56)]
+    pairs = [(0, 9), (3, 6), (20, 40), (25, 35), (55, 46), (52, 49), (10, 45), (27, 28)]
+    means = [(percentiles[one] + percentiles[other]) / 2 for one, other in pairs]
+    exact = [one + other - 55 for one, other in pairs]
+    assert signed_rank_test(numpy.array(means) - 50) == signed_rank_test(exact)
+    assert exact.count(0) == 2
 
 
 @given(st.lists(st.integers(-6, 6), max_size=8))
@@ -255,7 +284,7 @@ def test_networks_that_agree_are_told_from_chance():
     assert chance["p"] > 0.05
     assert chance["low"] < 50 < chance["high"]
     high = across_networks([*draws.uniform(40, 100, 60), math.nan], seed=0)
-    assert high["networks"] == 60
+    assert high["seeds"] == 60
     assert high["p"] < 1e-4
     assert 50 < high["low"] < high["median"] < high["high"]
 
@@ -277,7 +306,7 @@ def test_signed_ranks_are_counted_on_both_sides(differences, p):
 @pytest.mark.parametrize("percentiles, networks", [([], 0), ([math.nan], 0), ([80], 1), ([50, 50, 50], 3)])
 def test_too_few_networks_prove_nothing(percentiles, networks):
     test = across_networks(percentiles, seed=0)
-    assert (test["networks"], test["p"]) == (networks, 1)
+    assert (test["seeds"], test["p"]) == (networks, 1)
 
 
 @pytest.mark.parametrize(
@@ -575,7 +604,12 @@ def test_trend_counts_seeds_not_networks():
     assert found["null"] == "permutations"
     falling = trend([2, 1, 20, 10, 102, 101], [0, 0.5] * 3, seeds, seed=0)
     assert (falling["tau"], falling["p"]) == (-1, pytest.approx(2 / 8, abs=0.02))
-    assert trend([1, 2, 2, 1], [0, 0.5] * 2, [0, 0, 1, 1], seed=0)["tau"] == 0
+    neither = trend([1, 2, 2, 1], [0, 0.5] * 2, [0, 0, 1, 1], seed=0)
+    assert (neither["tau"], neither["p"]) == (0, 1)
+    thirds = trend([1, 2, 3, 3, 1, 2, 1, 3, 2], [0, 1, 2] * 3, [0, 0, 0, 1, 1, 1, 2, 2, 2], seed=0)
+    assert thirds["tau"] == pytest.approx((1 - 1 / 3 + 1 / 3) / 3)
+    cancelled = trend([1, 3, 2, 3, 1, 2], [0, 1, 2] * 2, [0, 0, 0, 1, 1, 1], seed=0)
+    assert (cancelled["tau"], cancelled["p"]) == (0, 1)
 
 
 @pytest.mark.parametrize("values, rates, seeds", [([1, 2], [0, 1], [0, 1]), ([1, 1], [0, 1], [0, 0]), ([], [], [])])
