@@ -5,7 +5,7 @@ import struct
 
 import matplotlib
 import pytest
-from conftest import strict
+from conftest import REPOSITORY, strict
 from matplotlib.figure import Figure
 
 from mlp import InputError
@@ -30,6 +30,13 @@ def test_what_is_not_defined_is_null_in_json_and_empty_in_csv(tmp_path):
     assert content["rows"] == [{"q": None, "range": None, "n": 3}]
     assert content["record"] == {"pooled": [{"tau": None, "limits": [None, 1.5]}]}
     assert (tmp_path / "results.csv").read_text() == "q,range,n\n,inf,3\n"
+
+
+def test_all_results_of_this_repository_are_strict_json():
+    paths = sorted((REPOSITORY / "figures").rglob("*.json"))
+    assert paths
+    for path in paths:
+        assert strict(path.read_text())["record"]["versions"], path
 
 
 def test_figures_do_not_depend_on_the_users_settings(tmp_path):
