@@ -364,6 +364,13 @@ def notes(rows):
                 f"ties: in {ties} of {len(tested)} parts the p of {measure} is larger if draws that are equal count "
                 "against significance"
             )
+    imaged = [row for row in rows if "least_gain" in row]
+    stuck = sum(row["least_gain"] <= 1 for row in imaged)
+    if stuck:
+        yield (
+            f"in {stuck} of {len(imaged)} parts an image could not be improved, its own or that of random neurons: all "
+            "neurons that feed them are silent at the first, grey one"
+        )
     endless = sum(row.get("not_finite", 0) for row in rows)
     if endless:
         yield f"the range of {endless} lesions is not finite, since they leave the mean accuracy as it was"

@@ -371,6 +371,7 @@ def test_what_is_not_defined_is_a_dash(tmp_path, capsys):
     with torch.no_grad():
         for model in models:
             model.weights[0].copy_(torch.tensor([[2.0], [1.0]]))
+            model.weights[1].fill_(0.5)
     save_checkpoint(tmp_path / "nets.pt", models, digits=(3, 5))
     options = [str(tmp_path / "nets.pt"), "--figures-dir", str(tmp_path)]
     are_modules_indegree_nobetween.main([*options, "--in-degree-quantile", "1", "--betweenness-quantile", "0"])
@@ -703,7 +704,7 @@ def test_random_partitions_have_the_same_sizes_and_no_effect(specialization):
 
 
 def test_clusters_of_a_pruned_network_are_important_and_coherent(specialization):
-    place, _ = specialization
+    place, done = specialization
     lines = {
         row["partitioning"]: row for row in table(place / "specialization_networks.csv") if row["kind"] == "clusters"
     }
@@ -713,7 +714,10 @@ def test_clusters_of_a_pruned_network_are_important_and_coherent(specialization)
         assert float(line["score_p"]) < 0.02
         assert 1.01 < float(line["score_effect"]) < 1.15
     gains = [float(row["least_gain"]) for row in table(place / "specialization.csv") if row["least_gain"]]
-    assert min(gains) > 1.5, "an image that was not optimised"
+    # a few may be stuck, where all neurons that feed a set are silent at the first image
+    assert sum(gain > 1.5 for gain in gains) >= 0.98 * len(gains), "images that were not optimised"
+    stuck = sum(gain <= 1 for gain in gains)
+    assert (f"in {stuck} of {len(gains)} parts an image could not be improved" in done.stdout) == (stuck > 0)
     pooled = record(place / "specialization_networks.json")["pooled"]
     assert [line["networks"] for line in pooled] == [1] * 8
     for line in pooled:

@@ -331,7 +331,7 @@ def test_the_memory_that_is_needed_is_what_training_takes(networks, widths):
 
 
 @pytest.mark.parametrize(
-    "options, named", [({"l1": 1e38}, "--lr 0.01 --l1 1e[+]38: "), ({"l2": [0, 1e38]}, "--lr 0.01 --l2 1e[+]38: ")]
+    "options, named", [({"l1": 1e39}, "--lr 0.01 --l1 1e[+]39: "), ({"l2": [0, 1e39]}, "--lr 0.01 --l2 1e[+]39: ")]
 )
 def test_all_rates_that_may_have_made_it_diverge_are_named(digit_images, options, named):
     with pytest.raises(InputError, match=named):
