@@ -19,12 +19,12 @@ PRUNING_INTERVAL = 10
 def memory_needed(sizes, networks, images, batch_size, separate_batches):
     """Bytes that training takes at its peak, measured to be at most this and at least about a sixth of it.
 
-    Of each network: its weights 16 times (stacked, gradients, two moments of Adam, copies to save, what products and
+    Of each network: its weights 24 times (stacked, gradients, two moments of Adam, copies to save, what products and
     the allocator take in between), a batch's activations 8 times, and losses and hits of all images, twice; with
     separate batches also its own images of a batch, and the order of all images.
     """
     parameters = sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
-    numbers = 16 * parameters + 8 * batch_size * sum(sizes[1:]) + 6 * images
+    numbers = 24 * parameters + 8 * batch_size * sum(sizes[1:]) + 6 * images
     if separate_batches:
         numbers += 2 * batch_size * sizes[0] + 6 * images
     return 4 * networks * numbers
