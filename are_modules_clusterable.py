@@ -139,11 +139,11 @@ def main(argv=None):
     weights = weights_of(networks[0]["model"])
     save_figure(plot_clusters(weights, results[0]["labels"], full_name(networks[0])), figures / "clusters")
 
-    lesions, pairs, summaries = [], [], []
     if args.lesions:
         trained = [pair for pair in zip(networks, results) if pair[0]["condition"] != BASELINE]
         lesions, pairs = lesioned(trained, args)
-        summaries = [lesion_summary(group, pairs) for group in grouped(lesions, "condition", "network")]
+        lesions_of = grouped(lesions, "condition", "network")
+        summaries = [lesion_summary(group, pairs) for group in lesions_of]
         save_lesions(lesions, pairs, figures, record | {"networks": summaries})
 
     print(f"clusters of {full_name(networks[0])}:")
@@ -153,10 +153,9 @@ def main(argv=None):
     print(
         f"saved {figures}/{{clusterability,clusters}}.{{csv,json,png,pdf}} and {figures}/shuffled_n_cuts.{{csv,json}}"
     )
-    if lesions:
-        first = [row for row in lesions if identity(row) == identity(lesions[0])]
-        print(f"\nlesions of {network_name(first[0])}, changes of test accuracy in percentage points:")
-        print_table([printed_lesion(row) for row in first])
+    if args.lesions:
+        print(f"\nlesions of {network_name(lesions[0])}, changes of test accuracy in percentage points:")
+        print_table([printed_lesion(row) for row in lesions_of[0]])
         print()
         print_table([printed_summary(summary) for summary in summaries])
         print(f"saved {figures}/{'{lesions,dependencies}' if pairs else 'lesions'}.{{csv,json,png,pdf}}")
@@ -359,9 +358,9 @@ def lesioned(trained, args):
         right = partial(images_right, network["model"].to(args.device), *images[digits])
         count = len(images[digits][1])
         labels = hidden_labels(network, result)
-        rows, modules = lesion_rows(network, labels, right, count, args.draws, generator)
+        rows, modules, hits = lesion_rows(network, labels, right, count, args.draws, generator)
         single += rows
-        pairs += pair_rows(network, labels >= 0, rows, modules, right, count, args.pair_draws, generator)
+        pairs += pair_rows(network, labels >= 0, rows, modules, hits, right, count, args.pair_draws, generator)
     return single, pairs
 
 
@@ -378,7 +377,7 @@ def hidden_labels(network, result):
 
 
 def lesion_rows(network, labels, right, images, draws, generator):
-    """A row per sub-module, compared with other living neurons of its layer; and the sub-modules themselves.
+    """A row per sub-module, against other living neurons of its layer; the sub-modules; and what is right without each.
 
     right: how many of so many images are right while modules are silent.
     """
@@ -403,7 +402,7 @@ def lesion_rows(network, labels, right, images, draws, generator):
             "accuracy_ratio": its_others.double().mean().item() / hits.item() if hits else numpy.nan,
         }
         rows.append(row | {"category": category(row, widths[layer - 1])})
-    return rows, modules
+    return rows, modules, own
 
 
 def random_changes(changes):
@@ -428,36 +427,37 @@ def category(row, width):
     return "large effect, not significant" if large else "other"
 
 
-def pair_rows(network, alive, rows, modules, right, images, draws, generator):
+def pair_rows(network, alive, rows, modules, hits, right, images, draws, generator):
     """A row per pair of important sub-modules X, Y of different layers, X in the earlier one: does either matter alone?
 
     X given Y is what is lost when X is silenced and Y is already: compared with other neurons in the place of X.
+    rows, modules, hits: what `lesion_rows` returns.
     """
     widths = network["model"].hidden_sizes
     important = [place for place, row in enumerate(rows) if row["category"] == "important"]
     pairs = [pair for pair in combinations(important, 2) if rows[pair[0]]["layer"] < rows[pair[1]]["layer"]]
     if not pairs:
         return []
-    parts, complete = [modules], []
-    for pair in pairs:
-        parts.append((modules[pair[0]] | modules[pair[1]]).unsqueeze(0))
-        for own, other in (pair, pair[::-1]):
-            controls, are_all = control_modules(modules[own], widths, draws, generator, alive)
-            parts.append(controls | modules[other])
-            complete.append(are_all)
-    alone, *measured = right(torch.cat(parts)).split([len(part) for part in parts])
+    parts, completes = [], []
+    for x, y in pairs:
+        (for_x, x_complete), (for_y, y_complete) = (
+            control_modules(modules[own], widths, draws, generator, alive) for own in (x, y)
+        )
+        parts += [(modules[x] | modules[y]).unsqueeze(0), for_x | modules[y], for_y | modules[x]]
+        completes.append((x_complete, y_complete))
+    measured = right(torch.cat(parts)).split([len(part) for part in parts])
     table = []
-    for order, pair in enumerate(pairs):
+    for order, (pair, complete) in enumerate(zip(pairs, completes)):
         both, *nulls = measured[3 * order : 3 * order + 3]
         row = identity(network)
         for letter, place in zip("xy", pair):
             row |= {f"{letter}_{key}": rows[place][key] for key in ("layer", "cluster", "neurons", "change")}
-        for place, (direction, other, null) in enumerate(zip(("x_given_y", "y_given_x"), pair[::-1], nulls)):
-            change = (both - alone[other]).item() / images
-            compared = compare_with_controls(both[0], null, complete[2 * order + place], "left")
+        for direction, alone, null, is_all in zip(("x_given_y", "y_given_x"), hits[[*pair[::-1]]], nulls, complete):
+            change = (both - alone).item() / images
+            compared = compare_with_controls(both[0], null, is_all, "left")
             row |= {
                 f"{direction}_change": change,
-                f"{direction}_random_change": ((null - alone[other]).double() / images).mean().item(),
+                f"{direction}_random_change": ((null - alone).double() / images).mean().item(),
                 f"{direction}_n": len(null),
                 **{f"{direction}_{key}": value for key, value in compared.items()},
                 f"{direction}_important": beyond_all(compared["p_conservative"], len(null)) and change <= -LEAST_LOSS,

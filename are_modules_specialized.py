@@ -304,15 +304,8 @@ def draw(network, parts, figures):
     parts = [part for part in parts if wanted.items() <= part["row"].items() and part["row"]["status"] == "tested"]
     title = f"{network_name(network)}, {PARTITIONINGS[0]}"
     rows = [part["row"] for part in parts]
-    rows = [
-        row
-        | {
-            "category": "worse"
-            if row["change"] < 0 and beyond_all(row["accuracy_p_conservative"], row["random_n"])
-            else "other"
-        }
-        for row in rows
-    ]
+    worse = [row["change"] < 0 and beyond_all(row["accuracy_p_conservative"], row["random_n"]) for row in rows]
+    rows = [row | {"category": "worse" if is_worse else "other"} for row, is_worse in zip(rows, worse)]
     drawn = []
     if rows:
         save_figure(plot_lesions(rows, title), figures / "specialization_lesions")

@@ -290,7 +290,8 @@ def regularization_trends(rows, seed):
             by_value = sorted(grouped(of_measure, rate), key=lambda group: group[0][rate])
             if len(by_value) > 1:
                 first, *others = (defined_mean(row["q"] for row in group) for group in by_value)
-                found = [(row["q"], row[rate], unit) for unit, own in enumerate(by_seed(of_measure)) for row in own]
+                seeds = by_seed(of_measure)
+                found = [(row["q"], row[rate], unit) for unit, own in enumerate(seeds) for row in own]
                 trends.append(
                     {
                         "regularization": rate,
@@ -299,7 +300,7 @@ def regularization_trends(rows, seed):
                         "layer": of_measure[0]["layer"],
                         "measure": of_measure[0]["measure"],
                         "networks": len(of_measure),
-                        "seeds": len(by_seed(of_measure)),
+                        "seeds": len(seeds),
                         "q": first,
                         "change": max((q - first for q in others), key=abs),
                         **trend(*zip(*found), seed),

@@ -219,9 +219,11 @@ def main(argv=None):
         checkpoint = folder / checkpoint_name(args.digits, stage)
         save_checkpoint(checkpoint, models, **about)
         conditions = grouped([network | test for network, test in zip(described, tests)], "condition")
-        several = len(conditions) > 1
-        lines = printed(tests, args.digits, test_labels)
-        words.append(([printed_condition(group) for group in conditions] if several else lines, checkpoint))
+        if len(conditions) > 1:
+            table = [printed_condition(group) for group in conditions]
+        else:
+            table = printed(tests, args.digits, test_labels)
+        words.append((table, checkpoint))
 
     save_results(figures / "training_history", history, record)
     counts = {"training": len(splits[0][0]), "validation": len(splits[0][1]), "test": len(test_labels)}

@@ -59,10 +59,10 @@ def test_readings_of_pairs(x_needed, y_needed):
 
     labels = torch.arange(60) // 10
     generator = torch.Generator().manual_seed(0)
-    rows, modules = lesion_rows(network, labels, right, 10_000, 50, generator)
+    rows, modules, hits = lesion_rows(network, labels, right, 10_000, 50, generator)
     important = [(row["layer"], row["cluster"]) for row in rows if row["category"] == "important"]
     assert important == [(1, 0), (2, 3)]
-    (pair,) = pair_rows(network, labels >= 0, rows, modules, right, 10_000, 50, generator)
+    (pair,) = pair_rows(network, labels >= 0, rows, modules, hits, right, 10_000, 50, generator)
     assert (pair["x_given_y_important"], pair["y_given_x_important"]) == (x_needed, y_needed)
     assert pair["reading"] == READINGS[x_needed, y_needed]
     assert pair["x_given_y_change"] == pytest.approx((together - only_y) / 10_000)
@@ -82,7 +82,7 @@ def test_all_lesions_of_a_small_layer_are_possibilities():
     """Of 4 neurons, those that cost 1, 2, 3 and 4 points: as many are as bad, the lesion itself among them."""
     network = {"condition": "known", "network": 0, "model": MLP((784, 4, 2))}
     cost = torch.tensor([100, 200, 300, 400])
-    rows, _ = lesion_rows(network, torch.arange(4), lambda m: 10_000 - (m * cost).sum(1), 10_000, 100, None)
+    rows, *_ = lesion_rows(network, torch.arange(4), lambda m: 10_000 - (m * cost).sum(1), 10_000, 100, None)
     assert [row["p"] for row in rows] == [row["p_conservative"] for row in rows] == [1, 3 / 4, 2 / 4, 1 / 4]
     assert {(row["null"], row["random_n"]) for row in rows} == {("complete", 3)}
     assert [row["random_change"] for row in rows] == pytest.approx([-0.03, -0.08 / 3, -0.07 / 3, -0.02])
