@@ -5,7 +5,7 @@
 Writes benchmark.csv and .json, and benchmark_engines.csv, .json, .png and .pdf to --figures-dir.
 """
 
-import mlp.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
+import report.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
 
 import copy
 import os

@@ -7,22 +7,30 @@ Writes mlp_mnist<digits>.pt to --save-dir, and training_history.csv, .json, .png
 --l2 are a sweep: all their combinations are trained at once.
 """
 
-import mlp.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
+import report.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
 
 from itertools import product
 from math import prod
+from operator import itemgetter
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
-from mlp.commandline import (
-    DEFAULT_DIGITS,
+from mlp.checkpoint import save_checkpoint
+from mlp.data import DataSet
+from mlp.files import writable_folder
+from mlp.model import PIXELS
+from mlp.network import DEFAULT_CLASSES
+from mlp.training import in_tasks, memory_needed, refuse_more_than_memory, train_networks
+from modularity.tasks import mapped
+from report.networks import plot_history
+from report.options import (
     REPOSITORY,
     Parser,
+    add_data_option,
+    add_device_option,
     add_figures_option,
-    add_image_options,
-    add_seed_option,
+    add_work_options,
     checkpoint_name,
     decay,
     digits,
@@ -33,12 +41,8 @@ from mlp.commandline import (
     several,
     sparsities,
 )
-from mlp.data import load_digits
-from mlp.model import PIXELS, initial_model, save_checkpoint, stacked
-from mlp.plots import plot_history
-from mlp.results import grouped, percent, print_table, run_record, save_results, writable_folder
-from mlp.style import save_figure
-from mlp.training import evaluate, memory_needed, refuse_more_than_memory, split_validation, train
+from report.results import grouped, percent, print_table, run_record, save_results
+from report.style import save_figure
 
 RECIPES = {
     # Filan et al. (2020); the defaults of Keras are spelled out
@@ -56,121 +60,79 @@ SWEPT = "lr", "dropout", "l1", "l2"
 
 
 def parse_args(argv):
-    parser = Parser(description="Train a multilayer perceptron on a few MNIST digits, or many at once.")
-    parser.add_argument(
-        "--digits",
-        type=digits,
-        default=DEFAULT_DIGITS,
-        help="digits to tell apart, one output each (default: %(default)s)",
+    parser = Parser("Train a multilayer perceptron on a few MNIST digits, or many at once.")
+    option = parser.add_argument
+    option("--digits", type=digits, default=DEFAULT_CLASSES, help="digits to tell apart, one output each")
+    option("--hidden-layers", type=hidden_layers, default="8,8,8", help="neurons of each hidden layer")
+    option("--epochs", type=integer(1), default=30, help="passes over the training images")
+    option("--batch-size", type=integer(1), default=128, help="images per step of Adam")
+    swept = {"metavar": "RATE[,RATE...]"}
+    what = (
+        "learning rate of Adam; several rates, here and in the other options that take them, are a sweep of all their"
     )
-    parser.add_argument(
-        "--hidden-layers",
-        type=hidden_layers,
-        default="8,8,8",
-        help="neurons of each hidden layer (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--epochs", type=integer(1), default=30, help="passes over the training images (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--batch-size", type=integer(1), default=128, help="images per step of Adam (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--lr",
-        type=several(real(lambda rate: rate > 0, "above 0")),
-        default="0.001",
-        metavar="RATE[,RATE...]",
-        help="learning rate of Adam; several rates, here and in the other options that take them, are trained at once, "
-        "in all combinations (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--adam-epsilon",
-        type=real(lambda epsilon: epsilon > 0, "above 0"),
-        default=1e-8,
-        help="what Adam adds to the root of the second moment (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--init",
-        choices=("default", "glorot"),
-        default="default",
-        help="initial weights: PyTorch's default, or Glorot-uniform with biases of zero (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--dropout",
-        type=several(real(lambda rate: 0 <= rate < 1, "from 0 to below 1")),
-        default="0",
-        metavar="RATE[,RATE...]",
-        help="share of each hidden layer's activations set to zero in each step (default: %(default)s)",
-    )
-    for norm, term in (("l1", "|w|"), ("l2", "w^2")):
-        parser.add_argument(
-            f"--{norm}",
-            type=several(real(lambda rate: rate >= 0, "of at least 0")),
-            default="0",
-            metavar="RATE[,RATE...]",
-            help=f"add RATE times the sum of {term} over all weights to the loss (default: %(default)s)",
+    positive, share, rate = (
+        real(accepts, wanted)
+        for accepts, wanted in (
+            (lambda value: value > 0, "above 0"),
+            (lambda value: 0 <= value < 1, "from 0 to below 1"),
+            (lambda value: value >= 0, "of at least 0"),
         )
-    parser.add_argument(
+    )
+    option("--lr", type=several(positive), default="0.001", help=f"{what} combinations", **swept)
+    option("--adam-epsilon", type=positive, default=1e-8, help="what Adam adds to the root of the second moment")
+    what = "initial weights: PyTorch's default, or Glorot-uniform with biases of zero"
+    option("--init", choices=("default", "glorot"), default="default", help=what)
+    what = "share of each hidden layer's activations set to zero in each step"
+    option("--dropout", type=several(share), default="0", help=what, **swept)
+    for norm, term in (("l1", "|w|"), ("l2", "w^2")):
+        what = f"add RATE times the sum of {term} over all weights to the loss"
+        option(f"--{norm}", type=several(rate), default="0", help=what, **swept)
+    option(
         "--lr-decay",
         type=decay,
         metavar="FACTOR,PATIENCE",
         help="multiply a network's learning rate by FACTOR when its validation loss has not reached a new low for more "
         "than PATIENCE epochs, as in 0.25,3; before pruning (default: no decay)",
     )
-    parser.add_argument(
+    option(
         "--early-stopping",
         type=integer(1),
         metavar="PATIENCE",
         help="stop a network when its validation loss has not reached a new low for PATIENCE epochs, and keep the "
         "weights of the lowest; before pruning, which goes on to its end (default: train for all --epochs)",
     )
-    parser.add_argument(
+    option(
         "--pruning",
         type=sparsities,
         metavar="INITIAL,FINAL",
         help="then train on, with a fresh optimiser, while the smallest weights of each matrix are set to zero: at "
         "first an INITIAL share of them, at the end a FINAL one, as in 0.5,0.9 (default: no pruning)",
     )
-    parser.add_argument(
-        "--pruning-epochs",
-        type=integer(1),
-        default=20,
-        help="passes over the training images with --pruning, after --epochs without (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--val-fraction",
-        type=real(lambda share: 0 <= share < 1, "from 0 to below 1"),
-        default=0.1,
-        help="share of the training images set apart for validation (default: %(default)s)",
-    )
-    add_seed_option(parser, "initial weights, validation images and their order")
-    parser.add_argument(
+    what = "passes over the training images with --pruning, after --epochs without"
+    option("--pruning-epochs", type=integer(1), default=20, help=what)
+    what = "share of the training images set apart for validation"
+    option("--val-fraction", type=share, default=0.1, help=what)
+    add_work_options(parser, "initial weights, validation images and their order")
+    option(
         "--networks",
         type=integer(1),
         default=1,
-        help="train so many networks at once, or so many of each combination; number k starts from the weights of seed "
-        "SEED + k (default: %(default)s)",
+        help="train so many networks, or so many of each combination; number k starts from the weights of seed SEED + k",
     )
-    parser.add_argument(
+    option(
         "--separate-batches",
         action="store_true",
-        help="give each network its own validation images and order of mini-batches, those of seed "
+        help="give each network its own validation images, order of mini-batches and dropped neurons, those of seed "
         "SEED + k, instead of sharing those of SEED; slower",
     )
-    parser.add_argument(
-        "--save-dir",
-        type=Path,
-        default=REPOSITORY / "mlp",
-        help="folder that the checkpoint is written to (default: %(default)s)",
-    )
+    what = "folder that the checkpoint is written to"
+    option("--save-dir", type=Path, default=REPOSITORY / "mlp", help=what)
     expansions = "; ".join(f"{name} is {options}" for name, options in RECIPES.items())
-    parser.add_argument(
-        "--recipe",
-        choices=RECIPES,
-        help=f"the options of a published experiment, before all others on the command line: {expansions}",
-    )
+    what = f"the options of a published experiment, before all others on the command line: {expansions}"
+    option("--recipe", choices=RECIPES, help=what)
     add_figures_option(parser)
-    add_image_options(parser)
+    add_data_option(parser)
+    add_device_option(parser)
     args = parser.parse_args(argv)
     if args.recipe:
         typed = args.argv
@@ -184,55 +146,68 @@ def parse_args(argv):
 
 def main(argv=None):
     args = parse_args(argv)
-    sizes = (PIXELS, *args.hidden_layers, len(args.digits))
+    data = DataSet("mnist", args.digits)
+    sizes = (PIXELS, *args.hidden_layers, len(data.classes))
     folder = writable_folder(args.save_dir)
     figures = writable_folder(args.figures_dir)
-    images, labels = (tensor.to(args.device) for tensor in load_digits(args.digits, True, args.data_dir))
-    test_images, test_labels = (tensor.to(args.device) for tensor in load_digits(args.digits, False, args.data_dir))
+    test_labels = data.load(False, args.data_dir)[1]
+    images = len(data.load(True, args.data_dir)[1])
     count = args.networks * prod(len(getattr(args, name)) for name in SWEPT)
-    needed = memory_needed(sizes, count, len(images), min(args.batch_size, len(images)), args.separate_batches)
+    needed = memory_needed(sizes, count, images, min(args.batch_size, images), args.separate_batches)
     refuse_more_than_memory(needed, sizes, count, args.device)
-
     networks = hyperparameters(args)
-    models = [initial_model(sizes, network["seed"], args.init).to(args.device) for network in networks]
-    sources = networks if args.separate_batches else networks[:1]
-    generators = [torch.Generator().manual_seed(network["seed"]) for network in sources]
-    splits = [split_validation(labels, args.val_fraction, generator) for generator in generators]
-    rates, *regularization = ([network[name] for network in networks] for name in SWEPT)
 
     history, words = [], []
-    for stage, epochs, options in stages(args):
-        options |= dict(zip(SWEPT[1:], regularization), adam_epsilon=args.adam_epsilon)
-        states = train(models, images, labels, splits, generators, epochs, args.batch_size, rates, **options)
+    recipe = {"recipe": f"{args.recipe}: {RECIPES[args.recipe]}"} if args.recipe else {}
+    for (stage, _, options), (rows, models, losses, right) in zip(stages(args), trained(args, data, sizes, networks)):
         before = history[-1]["epoch"] if history else 0
-        rows = []
-        for state in tqdm(states, total=epochs, desc="pruning" if options["pruning"] else "training", unit="epoch"):
-            rows += [row | {"epoch": before + row["epoch"]} for row in state]
-        history += rows
-        losses, hits = evaluate(*stacked(models), test_images, test_labels)
+        history += [row | {"epoch": before + row["epoch"]} for row in rows]
         described = [{"condition": condition(args, options["pruning"], network), **network} for network in networks]
-        epochs_kept = [kept_epoch(group, options["early_stopping"]) for group in grouped(rows, "network")]
-        tests = results_per_network(losses, hits, test_labels, args.digits, epochs_kept)
-        recipe = {"recipe": f"{args.recipe}: {RECIPES[args.recipe]}"} if args.recipe else {}
+        its_rows = grouped([row for row in history if row["epoch"] > before], "network")
+        epochs_kept = [kept_epoch(group, options["early_stopping"]) for group in its_rows]
+        tests = results_per_network(losses, right, test_labels, data.classes, epochs_kept)
         record = run_record(args, **recipe, device=args.device, seed=args.seed, sizes=sizes, test=tests)
-        about = {"digits": args.digits, "networks": described, "init": args.init, "record": record}
-        checkpoint = folder / checkpoint_name(args.digits, stage)
-        save_checkpoint(checkpoint, models, **about)
+        about = {"dataset": data.name, "digits": data.classes, "networks": described, "init": args.init}
+        checkpoint = folder / checkpoint_name(data.classes, stage)
+        save_checkpoint(checkpoint, models, **about, record=record)
         conditions = grouped([network | test for network, test in zip(described, tests)], "condition")
         if len(conditions) > 1:
             table = [printed_condition(group) for group in conditions]
         else:
-            table = printed(tests, args.digits, test_labels)
+            table = printed(tests, data, test_labels)
         words.append((table, checkpoint))
 
     save_results(figures / "training_history", history, record)
-    counts = {"training": len(splits[0][0]), "validation": len(splits[0][1]), "test": len(test_labels)}
+    held_out = round(args.val_fraction * images)
+    counts = {"training": images - held_out, "validation": held_out, "test": len(test_labels)}
     pruned_from = before if args.pruning else None
-    save_figure(plot_history(history, tests, len(args.digits), counts, pruned_from), figures / "training_history")
+    save_figure(plot_history(history, tests, len(data.classes), counts, pruned_from), figures / "training_history")
     for table, checkpoint in words:  # when all files are written, lest a closed pipe end the work
         print_table(table)
         print(f"saved {checkpoint}")
     print(f"saved {figures}/training_history.{{csv,json,png,pdf}}")
+
+
+def trained(args, data, sizes, networks):
+    """Train the networks in tasks; for each stage its history, models, and the test losses and hits of `evaluate`."""
+    on_gpu = args.device.type == "cuda"  # where one task holds the device, and takes all networks at once
+    parts = [networks] if on_gpu else in_tasks(networks, sizes)
+    plan = [(epochs, options) for _, epochs, options in stages(args)]
+    settings = {"batch_size": args.batch_size, "adam_epsilon": args.adam_epsilon}
+    shared = (sizes, args.init, data, args.data_dir, args.device, args.val_fraction, plan, settings)
+    seeds = [[network["seed"] for network in part] if args.separate_batches else [args.seed] for part in parts]
+    tasks = [(part, its_seeds, *shared) for part, its_seeds in zip(parts, seeds)]
+    steps = [sum(epochs for epochs, _ in plan)] * len(tasks)
+    results = mapped(train_networks, tasks, 1 if on_gpu else args.jobs, "training", "epoch", steps)
+    stages_of_parts = list(zip(*results))
+    for of_parts in stages_of_parts:
+        history, first, models = [], 0, []
+        for rows, its_models, _, _ in of_parts:
+            history += [row | {"network": first + row["network"]} for row in rows]
+            first += len(its_models)
+            models += its_models
+        history.sort(key=itemgetter("epoch", "network"))
+        yield history, models, *(torch.cat([part[place] for part in of_parts]) for place in (2, 3))
 
 
 def hyperparameters(args):
@@ -266,10 +241,10 @@ def kept_epoch(rows, early_stopping):
     return kept["epoch"]
 
 
-def results_per_network(losses, hits, labels, digits, epochs):
+def results_per_network(losses, right, labels, digits, epochs):
     """Test loss, accuracy, and accuracy per digit of each network, after so many epochs."""
     rows = []
-    for k, (epoch, loss, hit) in enumerate(zip(epochs, losses.double(), hits)):
+    for k, (epoch, loss, hit) in enumerate(zip(epochs, losses.double(), right)):
         row = {"network": k, "epoch": epoch, "loss": loss.mean().item(), "accuracy": hit.double().mean().item()}
         rows.append(row | {f"accuracy_{d}": hit[labels == c].double().mean().item() for c, d in enumerate(digits)})
     return rows
@@ -282,7 +257,7 @@ def summary(tests, key, form):
     return mean if len(values) == 1 else f"{mean} ({form(min(values))} to {form(max(values))})"
 
 
-def printed(tests, digits, labels):
+def printed(tests, data, labels):
     """The printed table: overall, then per digit."""
     images_per_digit = labels.bincount().tolist()
     lines = [
@@ -293,9 +268,9 @@ def printed(tests, digits, labels):
             "accuracy": summary(tests, "accuracy", percent),
         }
     ]
-    for digit, n in zip(digits, images_per_digit):
-        accuracy = summary(tests, f"accuracy_{digit}", percent)
-        lines.append({"test images": f"digit {digit}", "n": str(n), "loss": "", "accuracy": accuracy})
+    for label, n in zip(data.classes, images_per_digit):
+        accuracy = summary(tests, f"accuracy_{label}", percent)
+        lines.append({"test images": data.class_name(label), "n": str(n), "loss": "", "accuracy": accuracy})
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Is a trained multilayer perceptron made of modules?  One file per noun of the method."""
+"""The networks: what they are made of, the images they see, how they are trained and kept."""
 
 
 class InputError(ValueError):

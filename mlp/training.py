@@ -5,15 +5,24 @@ from itertools import pairwise
 
 import torch
 from torch.nn.functional import cross_entropy
+from torch.optim.adam import adam
 
 from mlp import InputError
-from mlp.model import stacked
+from mlp.model import hits, initial_model, propagate, stacked
+from mlp.seeds import derived_seed
 
 BATCH_NUMBERS = 2**20
 """First-layer activations held at once while networks are evaluated: 4 MiB, which stay in a processor's cache."""
 
 PRUNING_INTERVAL = 10
 """Steps between two choices of the weights to keep."""
+
+ROWS_AT_ONCE = 400
+"""Neurons of the first hidden layers of networks that one task trains side by side, whatever the number of cores: more
+do not make a network cheaper."""
+
+PRUNED, NOISE = 1, 2
+"""What a seed decides besides weights and mini-batches: the mini-batches while pruning, and which neurons drop out."""
 
 
 def memory_needed(sizes, networks, images, batch_size, separate_batches):
@@ -45,6 +54,55 @@ def refuse_more_than_memory(needed, sizes, networks, device):
             f"--networks {networks} --hidden-layers {widths}: needs about {needed / 2**30:,.1f} GiB and there are "
             f"{available / 2**30:,.1f}; train fewer networks at once, or smaller ones"
         )
+
+
+def in_tasks(networks, sizes):
+    """The networks in parts of nearly equal size, each to be trained side by side by one task."""
+    together = max(1, ROWS_AT_ONCE // sizes[1])
+    parts = -(-len(networks) // together)
+    bounds = [len(networks) * part // parts for part in range(parts + 1)]
+    return [networks[start:end] for start, end in pairwise(bounds)]
+
+
+def train_networks(networks, batch_seeds, sizes, init, data, data_dir, device, val_fraction, stages, settings, advance):
+    """Train some networks from their initial weights, stage by stage: a task.
+
+    networks: {"seed", "lr", "dropout", "l1", "l2"} of each.  batch_seeds: the seeds that decide the validation images,
+    mini-batches and dropped neurons, one for all networks or one for each.
+    data: the DataSet.  stages: (epochs, options of `train`), one after the other.  settings: other options of `train`.
+    advance: called after each epoch.
+    Returns for each stage the rows of `train`; the models' state dicts; and the test images' losses, and which are
+    right, of each network, as `evaluate` returns them.
+    """
+    images, labels = data.load(True, data_dir, device)
+    models = [initial_model(sizes, network["seed"], init).to(device) for network in networks]
+    generators = [torch.Generator().manual_seed(seed) for seed in batch_seeds]
+    splits = [split_validation(labels, val_fraction, generator) for generator in generators]
+    rates = {name: [network[name] for network in networks] for name in ("dropout", "l1", "l2")}
+    results = []
+    for place, (epochs, options) in enumerate(stages):
+        if place > 0:  # a start of its own, since how long the stage before took may depend on other networks
+            generators = [torch.Generator().manual_seed(derived_seed(seed, PRUNED)) for seed in batch_seeds]
+        rows = []
+        learning_rates = [network["lr"] for network in networks]
+        for state in train(
+            models,
+            images,
+            labels,
+            splits,
+            generators,
+            epochs,
+            learning_rate=learning_rates,
+            **rates,
+            **settings,
+            **options,
+        ):
+            rows += state
+            advance()
+        states = [{name: tensor.cpu().clone() for name, tensor in model.state_dict().items()} for model in models]
+        tests = (tensor.cpu() for tensor in evaluate(*stacked(models), *data.load(False, data_dir, device)))
+        results.append((rows, states, *tests))
+    return results
 
 
 def split_validation(labels, fraction, generator):
@@ -85,7 +143,7 @@ def train(
 
     models: MLPs of equal sizes.  images: [n, inputs].  labels: [n].
     splits, generators: what to train on and validate with, as `split_validation` returns, and what decides the order of
-    mini-batches and which activations are dropped: one for all networks, or one for each.
+    mini-batches, and by its initial seed which activations are dropped: one for all networks, or one for each.
     learning_rate, dropout, l1, l2: a number for all networks, or a list with one for each.
     dropout: share of each hidden layer's activations that is set to zero in a step, the others growing to make up.
     l1, l2: added to the loss are l1 sum |w| + l2 sum w^2 over all weights; biases are free.
@@ -106,7 +164,8 @@ def train(
     best = [parameter.detach().clone() for parameter in parameters] if early_stopping else parameters
     learning_rate, dropout, l1, l2 = (_per_network(value, models) for value in (learning_rate, dropout, l1, l2))
     given = {"--lr": learning_rate.clone(), "--l1": l1, "--l2": l2}
-    optimizer = torch.optim.Adam(parameters, lr=learning_rate.max().item(), eps=adam_epsilon, fused=True)
+    moments = [[torch.zeros_like(parameter) for parameter in parameters] for _ in range(2)]
+    step_counts = [torch.zeros((), device=images.device) for _ in parameters]
     noise = _dropout_noise(dropout, generators, images.device) if dropout.any() else None
     running = torch.arange(len(models))
     lowest = torch.full([len(models)], torch.inf, dtype=torch.float64)
@@ -124,18 +183,17 @@ def train(
                 factors = [_dropout_factors(layer.shape[1], batch.shape[1], noise, running) for layer in biases[:-1]]
             if len(batch) == 1:
                 batch = batch[0]
-            logits = stacked_logits(weights, biases, images[batch], factors)
+            logits = propagate(weights, biases, images[batch].mT, factors)[-1]
             loss = cross_entropy(logits, labels[batch].expand(len(logits), -1), reduction="sum") / logits.shape[2]
-            optimizer.zero_grad()
-            loss.backward()
-            _add_penalties(weights, l1[running], l2[running])
-            _step(optimizer, parameters, learning_rate[running])
+            gradients = torch.autograd.grad(loss, parameters)
+            _add_penalties(weights, gradients, l1[running], l2[running])
+            _step(parameters, gradients, moments, step_counts, learning_rate[running], adam_epsilon)
             step += 1
         if pruning:
             kept = _prune(weights, kept, step, steps, pruning)
-        losses, hits = (measure.cpu() for measure in evaluate(weights, biases, images, labels))
+        losses, right = (measure.cpu() for measure in evaluate(weights, biases, images, labels))
         _refuse_divergence(losses, {name: rate[running].tolist() for name, rate in given.items()}, epoch)
-        rows = _state(losses, hits, splits, epoch, running, learning_rate)
+        rows = _state(losses, right, splits, epoch, running, learning_rate)
         yield rows
 
         losses = torch.tensor([row["validation_loss"] for row in rows], dtype=torch.float64)
@@ -155,7 +213,9 @@ def train(
                 break
             if not goes_on.all():
                 running = running[goes_on]
-                parameters = _select(goes_on, optimizer, parameters)
+                goes_on = goes_on.to(images.device)
+                moments = [[moment[goes_on] for moment in of_order] for of_order in moments]
+                parameters = [parameter.detach()[goes_on].requires_grad_() for parameter in parameters]
                 weights, biases = parameters[: len(weights)], parameters[len(weights) :]
     with torch.no_grad():
         for k, model in enumerate(models):
@@ -174,43 +234,39 @@ def _like(values, parameter):
 
 
 @torch.no_grad()
-def _add_penalties(weights, l1, l2):
-    """Add the gradients of l1 sum |w| + l2 sum w^2 to those of the weights."""
-    for weight in weights:
+def _add_penalties(weights, gradients, l1, l2):
+    """Add the gradients of l1 sum |w| + l2 sum w^2 to those of the weights, which come before those of biases."""
+    for weight, gradient in zip(weights, gradients):
         if l1.any():
-            weight.grad.addcmul_(weight.sign(), _like(l1, weight))
+            gradient.addcmul_(weight.sign(), _like(l1, weight))
         if l2.any():
-            weight.grad.addcmul_(weight, _like(2 * l2, weight))
+            gradient.addcmul_(weight, _like(2 * l2, weight))
 
 
 @torch.no_grad()
-def _step(optimizer, parameters, learning_rate):
+def _step(parameters, gradients, moments, step_counts, learning_rate, epsilon):
     """A step of Adam with a learning rate for each network.
 
-    The optimizer has one rate, and its step is proportional to it: it goes at the highest one, and the networks with
+    `adam_step` has one rate, and its step is proportional to it: it goes at the highest one, and the networks with
     lower rates go back part of the way.
     """
     highest = learning_rate.max()
-    optimizer.param_groups[0]["lr"] = highest.item()
-    if (learning_rate == highest).all():
-        optimizer.step()
-        return
-    before = [parameter.clone() for parameter in parameters]
-    optimizer.step()
+    one_rate = bool((learning_rate == highest).all())
+    before = [] if one_rate else [parameter.clone() for parameter in parameters]
+    adam_step(parameters, gradients, moments, step_counts, highest.item(), epsilon)
     for parameter, old in zip(parameters, before):
         torch.lerp(old, parameter, _like(learning_rate / highest, parameter).expand_as(parameter), out=parameter)
 
 
-def _select(networks, optimizer, parameters):
-    """The stacks of parameters, and in the optimizer of moments, of some of the networks (boolean)."""
-    selected = []
-    for parameter in parameters:
-        chosen = networks.to(parameter.device)
-        selected.append(parameter.detach()[chosen].requires_grad_())
-        moments = optimizer.state.pop(parameter)
-        optimizer.state[selected[-1]] = {name: m[chosen] if m.ndim else m for name, m in moments.items()}
-    optimizer.param_groups[0]["params"] = selected
-    return selected
+@torch.no_grad()
+def adam_step(parameters, gradients, moments, step_counts, rate, epsilon=1e-8):
+    """A step of Adam, in place, by torch's fused kernel.
+
+    Its functional form is called since torch.optim.Adam would import a compiler, which takes longer than training a
+    small network.  moments: two lists of tensors, of zeros at first.  step_counts: a float tensor per parameter.
+    """
+    constants = {"beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0, "amsgrad": False, "maximize": False}
+    adam(parameters, gradients, *moments, [], step_counts, fused=True, lr=rate, eps=epsilon, **constants)
 
 
 def polynomial_sparsity(step, steps, initial, final):
@@ -247,7 +303,7 @@ def _dropout_noise(rates, generators, device):
 
     Networks of one rate and generator share a pair, and each pair gives what it would give alone.
     """
-    seeds = [torch.randint(2**62, (), generator=generator).item() for generator in generators]
+    seeds = [derived_seed(generator.initial_seed(), NOISE) for generator in generators]
     sources = range(len(rates)) if len(seeds) > 1 else [0] * len(rates)
     follows = list(zip(rates.tolist(), sources))
     pairs = list(dict.fromkeys(follows))
@@ -265,45 +321,17 @@ def _dropout_factors(neurons, images, noise, running):
     return torch.stack(factors) if len(pairs) == 1 else torch.stack(factors)[follows[running]]
 
 
-def stacked_logits(weights, biases, images, factors=None):
-    """Logits [networks, outputs, n] of networks whose parameters are stacked along a first axis.
-
-    weights: one [networks, out, in] tensor per layer.  biases: one [networks, out] per layer.
-    images: [n, inputs], the same for all networks, or [networks, n, inputs].
-    factors: one [networks or 1, neurons, n] per hidden layer that its activations are multiplied by, or None.
-    """
-    if images.ndim == 2:
-        activations = torch.addmm(biases[0].view(-1, 1), weights[0].flatten(0, 1), images.T)
-        activations = activations.unflatten(0, biases[0].shape)
-    else:
-        activations = weights[0] @ images.mT + biases[0].unsqueeze(2)
-    for layer, (weight, bias) in enumerate(zip(weights[1:], biases[1:])):
-        hidden = activations.relu()
-        if factors:
-            hidden = hidden * factors[layer]
-        activations = torch.bmm(weight, hidden).add_(bias.unsqueeze(2))
-    return activations
-
-
-def losses_and_hits(logits, labels):
-    """Cross-entropy in nats, and whether the argmax is right, of each network and image: two [networks, n].
-
-    logits: [networks, outputs, n].  labels: [n] or [networks, n].
-    """
-    labels = labels.expand(len(logits), -1)
-    return cross_entropy(logits, labels, reduction="none"), logits.argmax(1) == labels
-
-
 @torch.no_grad()
 def evaluate(weights, biases, images, labels):
-    """`losses_and_hits` of stacked networks on all images, in batches of bounded memory."""
-    rows = max(1, BATCH_NUMBERS // weights[0].shape[:2].numel())
-    parts = [
-        losses_and_hits(stacked_logits(weights, biases, some), their_labels)
-        for some, their_labels in zip(images.split(rows), labels.split(rows))
-    ]
-    losses, hits = zip(*parts)
-    return torch.cat(losses, dim=1), torch.cat(hits, dim=1)
+    """Cross-entropy in nats, and whether the argmax is right, of stacked networks and all images: two [networks, n]."""
+    rows = max(1, BATCH_NUMBERS // weights[0].shape[:2].numel())  # in batches of bounded memory
+    losses, right = [], []
+    for some, its_labels in zip(images.split(rows), labels.split(rows)):
+        logits = propagate(weights, biases, some.T)[-1]
+        its_labels = its_labels.expand(len(logits), -1)
+        losses.append(cross_entropy(logits, its_labels, reduction="none"))
+        right.append(hits(logits, its_labels))
+    return torch.cat(losses, dim=1), torch.cat(right, dim=1)
 
 
 def _refuse_divergence(losses, rates, epoch):
@@ -314,10 +342,10 @@ def _refuse_divergence(losses, rates, epoch):
             raise InputError(f"{named}: the loss is not finite after epoch {epoch}; choose a smaller rate")
 
 
-def _state(losses, hits, splits, epoch, running, learning_rate):
-    """The rows that `train` yields, from the losses and hits [networks, n] of all images."""
+def _state(losses, right, splits, epoch, running, learning_rate):
+    """The rows that `train` yields, from the losses and who is right [networks, n] of all images."""
     rows = []
-    for k, rate, loss, hit in zip(running.tolist(), learning_rate[running].tolist(), losses, hits):
+    for k, rate, loss, hit in zip(running.tolist(), learning_rate[running].tolist(), losses, right):
         row = {"network": k, "epoch": epoch, "learning_rate": rate}
         for name, chosen in zip(("training", "validation"), splits[min(k, len(splits) - 1)]):
             row[f"{name}_loss"] = loss[chosen].double().mean().item()

@@ -24,7 +24,8 @@ def workshop(tmp_path_factory):
     place = tmp_path_factory.mktemp("workshop")
     for script in REPOSITORY.glob("*.py"):
         shutil.copy(script, place)
-    shutil.copytree(REPOSITORY / "mlp", place / "mlp", ignore=shutil.ignore_patterns("*.pt", "__pycache__"))
+    for package in ("mlp", "modularity", "report"):
+        shutil.copytree(REPOSITORY / package, place / package, ignore=shutil.ignore_patterns("*.pt", "__pycache__"))
     (place / "data").symlink_to(REPOSITORY / "data")
     return place
 

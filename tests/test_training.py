@@ -54,8 +54,6 @@ def plain_loop(
     plain, images = initial_model((784, 6, 4, 3), 0).double(), images.double()
     optimizer = torch.optim.Adam(plain.parameters(), lr=1e-2, eps=eps)
     generator = torch.Generator().manual_seed(5)
-    if factors:
-        torch.randint(2**62, (), generator=generator)  # what seeds the generator of dropout
     step = 0
     for _ in range(epochs):
         for batch in torch.randperm(len(images), generator=generator).split(64):

@@ -1,4 +1,4 @@
-"""Figures of the similarity of neurons, in the style of `mlp.plots`."""
+"""Figures of the similarity of neurons, in the style of `report.networks`."""
 
 from itertools import product
 
@@ -6,12 +6,10 @@ import numpy
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from mlp.cluster_plots import cluster_color
-from mlp.plots import GREY
-from mlp.results import grouped, number
-from mlp.similarity import FAMILIES, MEASURES, RAW_MEASURES
-from mlp.statistics import defined_mean
-from mlp.style import styled
+from modularity.rows import defined_mean, grouped
+from modularity.similarity import FAMILIES, MEASURES, RAW_MEASURES
+from report.results import text
+from report.style import GREY, cluster_color, styled
 
 STYLES = {
     "": (-0.008, "#3f90da", "o", "-", "raw"),
@@ -102,7 +100,7 @@ def plot_similarities(pictures, shown):
                 part.set(xticks=[], yticks=[])
                 part.spines[:].set_visible(False)
             clusters = len(set(labels.tolist()) - {-1})
-            axes.set_xlabel(f"{clusters} clusters, Q = {number(q)}", fontsize=8)
+            axes.set_xlabel(text("{} clusters, Q = {:.2f}", clusters, q), fontsize=8)
             if layer == 1:
                 axes.set_title(f"{picture['title']}\n{measure}", pad=14)
         line[0].set_ylabel(f"layer {layer}, n = {len(labels)} neurons")

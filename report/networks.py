@@ -6,30 +6,15 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from mlp.graph import neuron_name, strongest_edges
+from modularity.graph import neuron_name, strongest_edges
 from mlp.model import IMAGE_SIDE
-from mlp.results import grouped
-from mlp.style import styled
+from modularity.rows import grouped
+from report.style import CANDIDATE_COLOR, DIGIT_COLORS, GREY, styled
 
-# petroff10 (Petroff 2021), arranged so that the default digits are the easiest to tell apart
-DIGIT_COLORS = (
-    "#94a4a2",
-    "#b9ac70",
-    "#92dadd",
-    "#3f90da",
-    "#e76300",
-    "#ffa90e",
-    "#717581",
-    "#832db6",
-    "#a96b59",
-    "#bd1f01",
-)
 MOST_LABELS = 24  # names of more neurons than this in one column or panel would lie on top of each other
 MOST_RECEPTIVE_FIELDS = 8
 EDGES_PER_LAYER = 32
 MOST_GROUPS = 8
-CANDIDATE_COLOR = "#bd1f01"
-GREY = "#717581"
 
 
 @styled
@@ -118,14 +103,14 @@ def plot_centralities(tables, candidates, limits, quantiles, title):
 
 
 @styled
-def plot_network(weights, table, candidates, digits, title):
+def plot_network(weights, table, candidates, classes, title):
     """The network from left to right: receptive fields, hidden neurons, outputs.
 
     Nodes: area by in-degree relative to the largest of the layer, colour by betweenness, candidates ringed.  Edges: the
     strongest between two layers, width by |w|.  The inputs are shown as the first-layer weights that read them, one
     28 x 28 image per neuron; of a wide layer, those of the neurons with the highest in-degree.
 
-    weights: [out, in] per layer.  table: centralities per node.  digits: what the outputs stand for.
+    weights: [out, in] per layer.  table: centralities per node.  classes: what the outputs stand for.
     """
     width, height = 10, 5.2  # inches, and the unit of all positions below
     layers = range(1, max(layer for layer, _ in table) + 1)
@@ -190,9 +175,7 @@ def plot_network(weights, table, candidates, digits, title):
         axes.text(left_to_right[layer], height + 0.1, f"layer {layer}\n{len(neurons[layer])} neurons", ha="center")
     axes.text(left_to_right[layers[-1]], height + 0.1, "output", ha="center")
     for node in neurons[layers[-1]]:
-        axes.annotate(
-            f"digit {digits[node[1]]}", position[node], xytext=(16, 0), textcoords="offset points", va="center"
-        )
+        axes.annotate(classes[node[1]], position[node], xytext=(16, 0), textcoords="offset points", va="center")
     for layer in layers[:-1]:
         wide = len(neurons[layer]) > MOST_LABELS
         for node in set(neurons[layer]) & set(candidates) if wide else neurons[layer]:
@@ -286,7 +269,7 @@ def plot_percentiles(networks, tests, effects, nulls):
     """Where the candidates of many networks lie among their nulls: a panel per effect, a column per null.
 
     networks: a row per network with the mean percentile of its candidates, `<effect>_<null>`.
-    tests: {"<effect>_<null>": what `mlp.statistics.across_networks` returns}.  nulls: {null: what it means}.
+    tests: {"<effect>_<null>": what `modularity.effects.across_networks` returns}.  nulls: {null: what it means}.
     """
     figure = Figure(figsize=(8, 3.8), layout="constrained")
     panels = figure.subplots(1, len(effects), sharey=True)

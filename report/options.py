@@ -1,24 +1,21 @@
 """The command line: what the scripts' options mean, and how bad input is refused."""
 
 import argparse
-import hashlib
 import math
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from joblib import cpu_count
 
 from mlp import InputError
-from mlp.interruption import say_interrupted
-from mlp.model import load_networks
-from mlp.results import network_name
+from mlp.network import ALL, BASELINE, DEFAULT_CLASSES, load_records, refuse_twins
+from report.interruption import say_interrupted
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-DEFAULT_DIGITS = "3,5,7"
-BASELINE, ALL = "random initialisation", "all trained"
-"""The conditions of networks that were never trained, and of all others together, which no checkpoint can take."""
 LARGEST_SEED = 2**32 - 1
 """The largest that scikit-learn takes."""
 MOST_DRAWS = 10_000
@@ -26,8 +23,19 @@ MOST_DRAWS = 10_000
 MOST_JOBS = 1024
 
 
+class Help(argparse.HelpFormatter):
+    """Help that names each default, once."""
+
+    def _get_help_string(self, action):
+        said = action.default in (None, False, argparse.SUPPRESS) or "(default" in action.help
+        return action.help if said else f"{action.help} (default: %(default)s)"
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that refuses bad input in one sentence, and remembers the words it was given."""
+
+    def __init__(self, description):
+        super().__init__(description=description, formatter_class=Help)
 
     def parse_args(self, argv=None):
         argv = sys.argv[1:] if argv is None else argv
@@ -47,6 +55,7 @@ class Parser(argparse.ArgumentParser):
 def run(main, argv=None):
     """Call a script's main; bad input becomes one sentence on stderr and exit status 2."""
     script = Path(sys.argv[0]).name
+    torch.set_num_threads(1)  # what can use more cores is divided into tasks
     try:
         main(argv)
         sys.stdout.flush()
@@ -169,37 +178,24 @@ def device(text):
 
 
 def add_figures_option(parser):
-    parser.add_argument(
-        "--figures-dir",
-        type=Path,
-        default=REPOSITORY / "figures",
-        help="folder that figures and numbers are written to (default: %(default)s)",
-    )
+    folder = REPOSITORY / "figures"
+    parser.add_argument("--figures-dir", type=Path, default=folder, help="folder for figures and numbers")
 
 
 def add_data_option(parser):
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        default=REPOSITORY / "data",
-        help="folder that holds MNIST/raw/; what is missing there is downloaded (default: %(default)s)",
-    )
+    what = "folder that holds MNIST/raw/; what is missing there is downloaded"
+    parser.add_argument("--data-dir", type=Path, default=REPOSITORY / "data", help=what)
 
 
-def add_image_options(parser):
-    add_data_option(parser)
-    parser.add_argument(
-        "--device",
-        type=device,
-        default="auto",
-        help="cpu, cuda, or auto: cuda where there is one (default: %(default)s)",
-    )
+def add_device_option(parser):
+    parser.add_argument("--device", type=device, default="auto", help="cpu, cuda, or auto: cuda where there is one")
 
 
-def add_seed_option(parser, decides):
-    parser.add_argument(
-        "--seed", type=integer(0, LARGEST_SEED), default=0, help=f"decides {decides} (default: %(default)s)"
-    )
+def add_work_options(parser, decides):
+    """How the work is done: --seed, which `decides` much, and --jobs, which decides nothing."""
+    parser.add_argument("--seed", type=integer(0, LARGEST_SEED), default=0, help=f"decides {decides}")
+    what = "processes that work at the same time, at most one per core; changes no number"
+    parser.add_argument("--jobs", type=integer(1, MOST_JOBS), default=cpu_count(), help=f"{what} (default: all cores)")
 
 
 def add_network_options(parser, many=False):
@@ -211,38 +207,21 @@ def add_network_options(parser, many=False):
         help="a file saved by train.py, or a plain state dict of an MLP "
         "(default: the one that train.py saves for --digits)",
     )
-    parser.add_argument(
-        "--network",
-        type=integer(0),
-        metavar="K",
-        help="of a checkpoint with many networks, take only number K, from 0 (default: all)",
-    )
-    parser.add_argument(
-        "--digits",
-        type=digits,
-        help=f"what the outputs of the network stand for (default: what the checkpoint says, or else {DEFAULT_DIGITS})",
-    )
+    what = "of a checkpoint with many networks, take only number K, from 0 (default: all)"
+    parser.add_argument("--network", type=integer(0), metavar="K", help=what)
+    default = ",".join(map(str, DEFAULT_CLASSES))
+    what = f"what the outputs of the network stand for (default: what the checkpoint says, or else {default})"
+    parser.add_argument("--digits", type=digits, help=what)
 
 
 def add_candidate_options(parser):
     quantile = real(lambda q: 0 <= q <= 1, "from 0 to 1")
-    parser.add_argument(
-        "--in-degree-quantile",
-        type=quantile,
-        default=0.5,
-        help="a candidate's in-degree reaches at least this quantile of its layer (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--betweenness-quantile",
-        type=quantile,
-        default=0.5,
-        help="a candidate's betweenness is at most this quantile of its layer (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--max-candidates",
-        type=integer(1),
-        help="keep only so many candidates, those that rank highest by in-degree in their layers (default: all)",
-    )
+    what = "a candidate's in-degree reaches at least this quantile of its layer"
+    parser.add_argument("--in-degree-quantile", type=quantile, default=0.5, help=what)
+    what = "a candidate's betweenness is at most this quantile of its layer"
+    parser.add_argument("--betweenness-quantile", type=quantile, default=0.5, help=what)
+    what = "keep only so many candidates, those that rank highest by in-degree in their layers (default: all)"
+    parser.add_argument("--max-candidates", type=integer(1), help=what)
 
 
 def checkpoint_name(digits, stage=""):
@@ -251,91 +230,35 @@ def checkpoint_name(digits, stage=""):
 
 
 def selected_networks(path, args):
-    """The networks of a checkpoint that the command line selects.
+    """The networks of a checkpoint that the command line selects, and what the checkpoint says about them all.
 
     path: the checkpoint, or None for the one that train.py saves for --digits.
-    Returns ({number: model}, digits of their outputs, what is known about them).  Raises InputError if they cannot be
-    loaded, if there is no such --network, or if the digits are in doubt.
+    Returns ([Network], about).  Raises InputError if they cannot be loaded, if there is no such --network, if the
+    digits are in doubt, or if a network is there twice.
     """
-    path = path or REPOSITORY / "mlp" / checkpoint_name(args.digits or digits(DEFAULT_DIGITS))
-    models, about = load_networks(path)
-    outputs = models[0].sizes[-1]
-    chosen = args.digits or digits(DEFAULT_DIGITS)
-    if "digits" in about:
-        try:
-            remembered = digits(",".join(map(str, about["digits"])))
-        except (argparse.ArgumentTypeError, TypeError):
-            raise InputError(f"{path}: the digits it was trained on are damaged; train it again") from None
-        if args.digits not in (None, remembered):
-            raise InputError(
-                f"--digits {_spelled(args.digits)}: {path} was trained on {_spelled(remembered)}; "
-                "leave --digits out, or name another checkpoint"
-            )
-        chosen = remembered
-    if len(chosen) != outputs:
-        raise InputError(
-            f"--digits {_spelled(chosen)}: {path} has {outputs} outputs; "
-            "name the digit that each output stands for, in order"
-        )
-    if args.network is None:
-        return dict(enumerate(models)), chosen, about
-    if args.network >= len(models):
-        raise InputError(f"--network {args.network}: {path} holds {len(models)}; choose from 0 to {len(models) - 1}")
-    return {args.network: models[args.network]}, chosen, about
-
-
-def known_networks(path, about, models):
-    """What a checkpoint says of each of its networks in numbers: {number: {"seed": ..., "dropout": ...}}, and names.
-
-    models: {number: model}, those that are asked about.  Returns that, and {number: condition or None}.
-    Raises InputError if what is said cannot be.
-    """
-    said = about.get("networks", [{}] * (max(models) + 1))
-    described = isinstance(said, list) and len(said) > max(models) and all(isinstance(one, dict) for one in said)
-    seeds = [one["seed"] for one in said if one.get("seed") is not None] if described else []
-    described = described and all(isinstance(seed, int) and 0 <= seed < 2**63 for seed in seeds)
-    if not described or about.get("init", "default") not in ("default", "glorot"):
-        raise InputError(f"{path or 'the checkpoint'}: what it says about its networks is damaged; train them again")
-    numbers = {k: {name: value for name, value in said[k].items() if is_number(value)} for k in models}
-    return numbers, {k: said[k].get("condition") for k in models}
-
-
-def is_number(value):
-    """Whether something from a file is a number to reckon with: finite, and no whole number beyond all floats."""
-    return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
+    default = REPOSITORY / "mlp" / checkpoint_name(args.digits or DEFAULT_CLASSES)
+    networks, about = load_records(path or default, args.digits, path.stem if path else "trained")
+    if args.network is not None:
+        if args.network >= len(networks):
+            there = f"{path or default} holds {len(networks)}; choose from 0 to {len(networks) - 1}"
+            raise InputError(f"--network {args.network}: {there}")
+        networks = [networks[args.network]]
+    refuse_twins(networks)
+    return networks, about
 
 
 def selected_conditions(args):
-    """The networks of all checkpoints that the command line names, by training condition, and what is known about them.
+    """The networks of all checkpoints that the command line names, and a list of the checkpoints' `about`.
 
-    Returns [{"condition", "network" (its number), "model", "digits", "init", "known" (hyper-parameters)}] and a list of
-    the checkpoints' `about`.  Raises InputError as `selected_networks`, if what is said about a network cannot be, or
-    if a network is there twice, since it would count twice.
+    Conditions of the same name in different checkpoints are told apart.  Raises InputError as `selected_networks`.
     """
     networks, abouts = [], []
     for path in args.checkpoints or [None]:
-        models, digits, about = selected_networks(path, args)
-        known, conditions = known_networks(path, about, models)
-        taken = {BASELINE, ALL, *(network["condition"] for network in networks)}
-        for k, model in models.items():
-            condition = str(conditions[k] or (path.stem if path else "trained"))
-            condition += f" ({path})" if condition in taken else ""
-            network = {"condition": condition, "network": k, "model": model, "digits": digits}
-            networks.append(network | {"init": about.get("init", "default"), "known": known[k]})
+        found, about = selected_networks(path, args)
+        taken = {BASELINE, ALL, *(network.condition for network in networks)}
+        for network in found:
+            clash = network.condition in taken
+            networks.append(replace(network, condition=f"{network.condition} ({path})") if clash else network)
         abouts.append(about)
-    refuse_twins({network_name(network): network["model"] for network in networks})
+    refuse_twins(networks)
     return networks, abouts
-
-
-def refuse_twins(models):
-    """Raise InputError if two networks are the same, since they would count as two observations.  models: by name."""
-    names = {}
-    for name, model in models.items():
-        content = hashlib.sha256(b"".join(tensor.detach().cpu().numpy().tobytes() for tensor in model.parameters()))
-        twin = names.setdefault(content.digest(), name)
-        if twin != name:
-            raise InputError(f"{twin} and {name} are the same and would count twice; name each network once")
-
-
-def _spelled(digits):
-    return ",".join(map(str, digits))

@@ -3,8 +3,10 @@
 import functools
 
 import matplotlib
+import numpy
+from matplotlib.colors import to_rgb
 
-from mlp.results import replacing
+from mlp.files import replacing
 
 STYLE = {
     "font.size": 9,
@@ -16,6 +18,18 @@ STYLE = {
     "pdf.fonttype": 42,  # TrueType, which other programs can edit and search
     "text.parse_math": False,  # a name with two $ in it is a name
 }
+
+
+# petroff10 (Petroff 2021), arranged so that the default digits are the easiest to tell apart
+DIGIT_COLORS = "#94a4a2 #b9ac70 #92dadd #3f90da #e76300 #ffa90e #717581 #832db6 #a96b59 #bd1f01".split()
+CANDIDATE_COLOR = "#bd1f01"
+GREY = "#717581"
+
+
+def cluster_color(cluster):
+    """A colour per cluster: ten, and then the same ten paler."""
+    color = numpy.array(to_rgb(DIGIT_COLORS[cluster % 10]))
+    return tuple(1 - (1 - color) * 0.5 ** (cluster // 10))
 
 
 def styled(function):

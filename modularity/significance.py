@@ -1,4 +1,4 @@
-"""Statistics: effects of ablation, their nulls, and what many networks say together.
+"""Significance: p-values and their nulls, and what many networks say together.
 
 Every p-value has one of three nulls, and a function for each.  "complete": all possibilities, the observed one among
 them (`complete_p_value`).  "sample": random ones, to which the observed is added (`rank_p_value`).  "permutations": the
@@ -6,72 +6,16 @@ same data with their parts exchanged (`permutation_p_value`, and the tests of sc
 p-values that combine or correct others have the nulls of those.
 """
 
-from math import lcm
-
 import numpy
-import torch
-from scipy import stats
-from sklearn.metrics import adjusted_rand_score
+import scipy
+
+from modularity.rows import defined_mean
 
 ROUNDING = 1e-9
 """Sums of the same numbers in another order differ by less than this share; so much apart, numbers count as equal."""
 DIGITS = 9
 """Decimal places that averages of percentiles, or of rank correlations, are told apart by, for the same reason."""
 PERMUTATIONS = 9999
-
-
-def by_seed(rows):
-    """The rows of networks in groups that count as one observation each: networks of one seed are not independent.
-
-    They began with the same weights.  Rows have a `seed`; where it is None, each network counts.
-    """
-    units = {}
-    for row in rows:
-        unit = (row.get("condition"), row["network"]) if row["seed"] is None else row["seed"]
-        units.setdefault(unit, []).append(row)
-    return list(units.values())
-
-
-def seed_means(rows, key):
-    """One value per seed: the mean over its networks of what is defined.  rows: as for `by_seed`."""
-    return [defined_mean(row[key] for row in group) for group in by_seed(rows)]
-
-
-def wilson_interval(accuracy, images):
-    """95 % confidence interval of an accuracy measured on some number of images (Wilson 1927): (low, high)."""
-    interval = stats.binomtest(round(accuracy * images), images).proportion_ci(method="wilson")
-    return interval.low, interval.high
-
-
-def exact_drops(intact, ablated, images):
-    """What ablation costs each class, in whole multiples of 1 / unit of its accuracy.
-
-    Accuracies of classes of different sizes add up to equal means by different roundings; whole numbers tie exactly.
-
-    intact: [classes], ablated: [modules, classes], images that are still right; images: [classes], how many there are.
-    Returns [modules, classes], integers of any size (negative: ablation helped), and unit, a multiple of all `images`.
-    """
-    unit = lcm(*images)
-    intact, ablated = (numpy.array(hits.tolist(), dtype=object) for hits in (intact, ablated))
-    drops = (intact - ablated.reshape(-1, len(images))) * numpy.array([unit // n for n in images], dtype=object)
-    return drops, unit
-
-
-def ablation_effects(intact, ablated, images):
-    """What ablation does to the accuracies of the classes, in percentage points.
-
-        importance  = mean over classes of the drop         (negative: ablation helped)
-        selectivity = largest drop - smallest drop          (0: all classes suffer alike)
-
-    Equal effects are equal numbers, to the last bit.  intact, ablated, images: as for `exact_drops`.
-    Returns {"importance": [modules], "selectivity": [modules]}, float64.
-    """
-    drops, unit = exact_drops(intact, ablated, images)
-    effects = {
-        "importance": 100 * drops.sum(1) / (unit * len(images)),
-        "selectivity": 100 * (drops.max(1) - drops.min(1)) / unit,
-    }
-    return {effect: values.astype(float) for effect, values in effects.items()}
 
 
 def compare_with_null(observed, null, includes_observed=False, others=False):
@@ -97,7 +41,9 @@ def compare_with_null(observed, null, includes_observed=False, others=False):
         "n": len(null),
         "p": p,
         "smallest_p": 1 / (len(null) + (not includes_observed)),
-        "percentile": float(stats.percentileofscore(null, observed, kind="mean")) if len(null) else numpy.nan,
+        "percentile": float((null < observed).sum() + (null <= observed).sum()) * 50 / len(null)
+        if len(null)
+        else numpy.nan,
         "median": float(median),
         "low": float(low),
         "high": float(high),
@@ -117,7 +63,9 @@ def across_networks(percentiles, seed):
     several = len(percentiles) > 1
     low = high = numpy.nan
     if several:
-        low, high = stats.bootstrap((percentiles,), numpy.median, method="percentile", rng=seed).confidence_interval
+        low, high = scipy.stats.bootstrap(
+            (percentiles,), numpy.median, method="percentile", rng=seed
+        ).confidence_interval
     return {
         "seeds": len(percentiles),
         "median": float(numpy.median(percentiles)) if len(percentiles) else numpy.nan,
@@ -136,10 +84,10 @@ def signed_rank_test(differences):
     """
     differences = numpy.round(numpy.asarray(differences, dtype=float), DIGITS)
     differences = differences[~numpy.isnan(differences) & (differences != 0)]
-    signed_ranks = numpy.sign(differences) * stats.rankdata(abs(differences))
+    signed_ranks = numpy.sign(differences) * scipy.stats.rankdata(abs(differences))
     return {
         "null": "permutations",
-        "p": float(stats.wilcoxon(differences).pvalue) if len(differences) else 1.0,
+        "p": float(scipy.stats.wilcoxon(differences).pvalue) if len(differences) else 1.0,
         "direction": int(numpy.sign(signed_ranks.sum())),
     }
 
@@ -217,7 +165,7 @@ def fisher_p_value(p_values, draws):
     p_values: [S].  draws: the controls of each, [S] or one for all.  Returns a number; 1 if there are no p-values.
     """
     shifted = centred(p_values, draws)
-    return float(stats.combine_pvalues(shifted, method="fisher").pvalue) if len(shifted) else 1.0
+    return float(scipy.stats.combine_pvalues(shifted, method="fisher").pvalue) if len(shifted) else 1.0
 
 
 def centred(p_values, draws):
@@ -239,75 +187,6 @@ def compare_with_shuffles(n_cut, shuffled):
     return {"null": "permutations", "n": len(shuffled), "mean": mean, "sd": sd, "z": z, "p": p}
 
 
-def shuffle_weights(weights, null, generator):
-    """Copies of weight matrices whose entries are permuted, each matrix on its own (Filan et al. 2020).
-
-    null: "layer" permutes all entries, zeros included: a layer keeps its weights and sparsity, and loses its pattern.
-    "layer_nonzero" permutes the nonzero entries among their places: the pattern of zeros stays.
-    weights: one [out, in] tensor per layer, without isolated neurons.  generator: a torch.Generator on the CPU.
-    Returns tensors of the same shapes.  Raises ValueError for another null.
-    """
-    if null not in ("layer", "layer_nonzero"):
-        raise ValueError(f"null is {null!r}; choose layer or layer_nonzero")
-    shuffled = []
-    for weight in weights:
-        entries = weight.detach().flatten().clone()
-        places = entries.nonzero().flatten() if null == "layer_nonzero" else torch.arange(len(entries))
-        order = torch.randperm(len(places), generator=generator)
-        entries[places] = entries[places[order]]
-        shuffled.append(entries.view(weight.shape))
-    return shuffled
-
-
-def class_range(changes):
-    """How unequally a lesion hits the classes: G = (max_c change_c - min_c change_c) / |mean_c change_c|.
-
-    The same as max(change / mean) - min(change / mean) (Casper et al. 2021).  Infinite where the mean change is 0, and
-    NaN where nothing changes.  changes: [..., classes], in any unit: those of `exact_drops` tie exactly.
-    Returns a float64 array [...].
-    """
-    changes = numpy.asarray(changes)
-
-    def share(spread, total):
-        return changes.shape[-1] * spread / total if total else numpy.inf if spread else numpy.nan
-
-    return numpy.vectorize(share, otypes=[float])(changes.max(-1) - changes.min(-1), abs(changes.sum(-1)))
-
-
-def accuracy_effect(true_change, null_changes):
-    """How much more a lesion costs than random ones: e = 2 t / (t + mean of the null), from 0 to 2; 1: as much.
-
-    0 unless both the true change of accuracy and the mean of the null are losses (Casper et al. 2021).
-    """
-    mean = float(numpy.mean(null_changes))
-    return 2 * float(true_change) / (float(true_change) + mean) if true_change < 0 and mean < 0 else 0.0
-
-
-def range_effect(true, nulls):
-    """How much more unequal a lesion is than random ones: e = 2 G / (G + mean of the null G), from 0 to 2; 1: as much.
-
-    true, nulls: `class_range`s.  NaN among the nulls are left out; an effect that is not defined, or whose null mean is
-    infinite, is 0 (Casper et al. 2021).
-    """
-    nulls = numpy.asarray(nulls, dtype=float)
-    nulls = nulls[~numpy.isnan(nulls)]
-    if len(nulls) == 0:
-        return 0.0
-    with numpy.errstate(invalid="ignore"):
-        effect = 2 * numpy.float64(true) / (numpy.float64(true) + nulls.mean())
-    return float(effect) if numpy.isfinite(effect) else 0.0
-
-
-def ratio_effect(true, nulls):
-    """A true value against each random one: e = mean_i 2 t / (t + r_i), from 0 to 2; 1: as large (Casper et al. 2021).
-
-    Returns NaN, which is left out of averages, if the true value is exactly 0.
-    """
-    if true == 0:
-        return numpy.nan
-    return float(numpy.mean(2 * true / (true + numpy.asarray(nulls, dtype=float))))
-
-
 def combine_networks(p_values):
     """One p-value from those of N independent networks: how small their mean is among means of N uniform numbers.
 
@@ -315,61 +194,7 @@ def combine_networks(p_values):
 
     That is the Irwin-Hall distribution at s, or Bates's at the mean (Casper et al. 2021).
     """
-    return min(1.0, float(stats.irwinhall(len(p_values)).cdf(sum(p_values))))  # which exceeds 1 by rounding
-
-
-def effective_clusters(labels):
-    """How many clusters of equal size would be as diverse: exp(-sum_c f_c ln f_c), f_c the share of nodes in cluster c.
-
-    labels: [n]; nodes labelled -1 are in no cluster, but count among the n.
-    """
-    labels = numpy.asarray(labels)
-    shares = numpy.unique(labels[labels >= 0], return_counts=True)[1] / len(labels)
-    return float(numpy.exp(-(shares * numpy.log(shares)).sum()))
-
-
-def element_centric_similarity(labels, others):
-    """Agreement of two partitions, from above 0 to 1: the mean over nodes of |A n B| / max(|A|, |B|).
-
-    A and B are the clusters that hold the node.  For partitions without overlap this is the measure of Gates et al.
-    (2019), whatever its alpha.  Not corrected for chance.  labels, others: [n], any integers.
-    """
-    same, same_others = numpy.equal.outer(labels, labels), numpy.equal.outer(others, others)
-    shared = (same & same_others).sum(1)
-    return float((shared / numpy.maximum(same.sum(1), same_others.sum(1))).mean())
-
-
-def shuffled_similarity(labels, others):
-    """What `element_centric_similarity` is on average if one of the partitions is dealt out anew at random.
-
-    Exact: of n nodes, clusters of a and of b then share a hypergeometric number, with mean a b / n and variance
-    a b (n - a) (n - b) / (n^2 (n - 1)).  labels, others: [n], any integers.
-    """
-    n = len(labels)
-    sizes, other_sizes = (numpy.unique(partition, return_counts=True)[1] for partition in (labels, others))
-    sizes = sizes[:, None]
-    mean = sizes * other_sizes / n
-    variance = mean * (n - sizes) * (n - other_sizes) / (n * max(n - 1, 1))
-    return float(((mean**2 + variance) / numpy.maximum(sizes, other_sizes)).sum() / n)
-
-
-def compare_partitions(labels, others):
-    """Agreement of two partitions, by two measures, and what the first would be for shuffled labels.
-
-    Returns {"similarity": `element_centric_similarity`, "shuffled": `shuffled_similarity`, "adjusted_rand": the Rand
-    index adjusted for chance (Hubert & Arabie 1985), 0 for shuffled labels on average}.  labels, others: [n].
-    """
-    return {
-        "similarity": element_centric_similarity(labels, others),
-        "shuffled": shuffled_similarity(labels, others),
-        "adjusted_rand": float(adjusted_rand_score(labels, others)),
-    }
-
-
-def defined_mean(values):
-    """The mean of the numbers that are not NaN; NaN if there are none."""
-    values = [value for value in values if not numpy.isnan(value)]
-    return float(numpy.mean(values)) if values else numpy.nan
+    return min(1.0, float(scipy.stats.irwinhall(len(p_values)).cdf(sum(p_values))))  # which exceeds 1 by rounding
 
 
 def compare_with_untrained(modularities, untrained):
@@ -392,7 +217,9 @@ def compare_with_untrained(modularities, untrained):
     comparison["z"] = (comparison["mean"] - comparison["untrained_mean"]) / sd if sd > 0 else numpy.nan
     comparison["null"] = "permutations"
     tested = len(trained) > 0 and len(untrained) > 0
-    comparison["p"] = float(stats.mannwhitneyu(trained, untrained, alternative="greater").pvalue) if tested else 1.0
+    comparison["p"] = (
+        float(scipy.stats.mannwhitneyu(trained, untrained, alternative="greater").pvalue) if tested else 1.0
+    )
     return comparison
 
 
@@ -421,3 +248,9 @@ def trend(values, rates, blocks, seed):
         return {"tau": numpy.nan, "null": "permutations", "p": 1.0}
     tau, *permuted = numpy.round(numpy.mean(taus, axis=0), DIGITS)
     return {"tau": float(tau), "null": "permutations", "p": permutation_p_value(abs(tau), numpy.abs(permuted), "right")}
+
+
+def adjusted(rows, p="p", name="adjusted_p"):
+    """The rows with their p-values adjusted for the number of all (Benjamini & Hochberg 1995)."""
+    p_values = scipy.stats.false_discovery_control([row[p] for row in rows]).tolist() if rows else []
+    return [row | {name: value} for row, value in zip(rows, p_values)]

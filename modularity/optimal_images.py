@@ -2,7 +2,8 @@
 
 import torch
 
-from mlp.model import preactivations
+from mlp.model import propagate
+from mlp.training import adam_step
 
 STEPS = 64
 LEARNING_RATE = 0.05
@@ -25,20 +26,20 @@ def optimal_images(model, layer, members, generator, progress=iter):
     scale = (side / frequencies).to(members.device)
     first = 0.01 * torch.randn(2, len(members), *scale.shape, generator=generator)
     spectrum = first.to(members.device).requires_grad_()
-    optimizer = torch.optim.Adam([spectrum], lr=LEARNING_RATE, fused=True)
+    moments = [[torch.zeros_like(spectrum)], [torch.zeros_like(spectrum)]]
+    steps = [torch.zeros((), device=spectrum.device)]
     front = [[parameter.detach() for parameter in own[:layer]] for own in (model.weights, model.biases)]
 
     def picture():
         return torch.sigmoid(torch.fft.irfft2(torch.complex(*(spectrum * scale)), s=(side, side)) / 4)
 
     def scores():
-        return (preactivations(*front, picture().flatten(1))[-1].abs() * members).sum(1)
+        return (propagate(*front, picture().flatten(1).T)[-1].T.abs() * members).sum(1)
 
     initial = scores().detach()
     for _ in progress(range(STEPS)):
-        optimizer.zero_grad()
-        (-scores().sum()).backward()
-        optimizer.step()
+        gradients = torch.autograd.grad(-scores().sum(), [spectrum])
+        adam_step([spectrum], gradients, moments, steps, LEARNING_RATE)
     with torch.no_grad():
         return picture(), initial, scores()
 
@@ -51,5 +52,5 @@ def output_entropies(model, images):
     images: [n, side, side].  Returns float64 [n].
     """
     doubles = [[parameter.double() for parameter in own] for own in (model.weights, model.biases)]
-    logarithms = preactivations(*doubles, images.flatten(1).double())[-1].log_softmax(1)
-    return -(logarithms.exp() * logarithms).sum(1)
+    logarithms = propagate(*doubles, images.flatten(1).double().T)[-1].log_softmax(0)
+    return -(logarithms.exp() * logarithms).sum(0)

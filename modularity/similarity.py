@@ -2,7 +2,7 @@
 
 import torch
 
-from mlp.model import preactivations
+from mlp.model import propagate
 
 RAW_MEASURES = "forward_cov", "forward_jac", "backward_jac", "backward_hess"
 MEASURES = tuple(f"{measure}{norm}" for measure in RAW_MEASURES for norm in ("", "_norm"))
@@ -37,10 +37,10 @@ def similarities(model, images):
     means = [weight.new_zeros(len(weight)) for weight in weights[:-1]]
     batches = images.split(max(1, BATCH_NUMBERS // max(model.sizes[1:]) ** 2))
     for batch in batches:  # means first: the mean of products minus the product of means would lose digits
-        for mean, values in zip(means, preactivations(weights, biases, batch.double())):
-            mean += values.relu().sum(0) / len(images)
+        for mean, values in zip(means, propagate(weights, biases, batch.double().T)):
+            mean += values.relu().sum(1) / len(images)
     for batch in batches:
-        *hidden, logits = preactivations(weights, biases, batch.double())
+        *hidden, logits = (values.T for values in propagate(weights, biases, batch.double().T))
         hidden = [values.relu() for values in hidden]
         masks = [(activations > 0).double() for activations in hidden]
         for total, activations, mean in zip(sums["forward_cov"], hidden, means):

@@ -1,0 +1,134 @@
+"""The checkpoint: a file that keeps networks and what is known about them."""
+
+import io
+import json
+import warnings
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mlp import InputError
+from mlp.files import replacing, strict_json
+from mlp.model import MLP, PIXELS
+
+
+def save_checkpoint(path, models, **about):
+    """Save one network, or a list of them, and what is worth knowing `about` it (JSON values: digits, seed ...).
+
+    models: MLPs, or their state dicts.
+
+    The file appears whole or not at all.  Raises InputError if it cannot be written.
+    """
+    models = [models] if isinstance(models, nn.Module) else models
+    states = [model.state_dict() if isinstance(model, nn.Module) else model for model in models]
+    states = [{name: tensor.detach().cpu() for name, tensor in state.items()} for state in states]
+    with replacing(path) as temporary:
+        torch.save({"networks": states, "about": strict_json(about)}, temporary)
+
+
+def load_checkpoint(path):
+    """Load the one network of a checkpoint: (model, about).  As `load_networks`, but several networks are refused."""
+    models, about = load_networks(path)
+    if len(models) > 1:
+        raise InputError(f"{path}: holds {len(models)} networks; load them with load_networks")
+    return models[0], about
+
+
+def load_networks(path):
+    """Load networks saved by `save_checkpoint`, or the plain state dict of an MLP, or a list of such.
+
+    The layers of a state dict are its 2-D tensors named `...weight`, in order, each with the `...bias` of the same
+    prefix, or with none.  Numbers become float32.
+
+    Returns (models, about), on the CPU; all models have the same sizes, and `about` is {} for plain state dicts.
+    Raises InputError if the file is missing, damaged, holds code, or describes no finite MLPs of one shape on MNIST
+    pixels.
+    """
+    content = _read(path)
+    about = {}
+    if isinstance(content, dict) and set(content) == {"networks", "about"}:
+        try:
+            content, about = content["networks"], dict(json.loads(content["about"], parse_constant=lambda _: None))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InputError(f"{path}: the checkpoint is damaged; train it again with: python train.py") from error
+    states = content if isinstance(content, list) and content else [content]
+    models = []
+    for k, state in enumerate(states):
+        try:
+            models.append(_model(*_linear_layers(state)))
+        except InputError as error:
+            where = f"{path}: network {k}" if len(states) > 1 else path
+            raise InputError(f"{where}: {error}") from None
+        if models[k].sizes != models[0].sizes:
+            shapes = f"{models[0].sizes} and {models[k].sizes}"
+            raise InputError(
+                f"{path}: networks 0 and {k} have different shapes, {shapes}; save those of one shape together"
+            )
+    return models, about
+
+
+def _model(weights, biases):
+    """The MLP with these parameters."""
+    with torch.device("meta"):  # no initialisation that the next lines would overwrite
+        model = MLP([weights[0].shape[1], *map(len, weights)])
+    state = {}
+    for layer, (weight, bias) in enumerate(zip(weights, biases)):
+        state |= {f"layers.{layer}.weight": weight, f"layers.{layer}.bias": bias}
+    model.load_state_dict(state, assign=True)
+    return model
+
+
+def _read(path):
+    """The objects in a .pt file, without running any code it may hold."""
+    try:
+        content = io.BytesIO(Path(path).read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such checkpoint; train one with: python train.py") from None
+    except OSError as error:
+        raise InputError(f"{path}: the checkpoint cannot be read ({error.strerror}); name another file") from error
+    try:
+        # torch does not verify the checksums of the archive, and a flipped bit in a weight would pass unnoticed
+        if zipfile.is_zipfile(content) and zipfile.ZipFile(content).testzip():
+            raise ValueError("wrong checksum")
+        content.seek(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the pickle protocol; what matters is refused below
+            return torch.load(content, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes make the unpickler raise almost anything
+        raise InputError(
+            f"{path}: no checkpoint, a damaged one, or one with pickled code, which is never run; "
+            "train one with: python train.py, or save yours with: torch.save(model.state_dict(), path)"
+        ) from error
+
+
+def _linear_layers(state):
+    """Weights [out, in] and biases [out] of the Linear layers of a state dict, as float32."""
+    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise InputError("holds no state dict; save the network with: torch.save(model.state_dict(), path)")
+    names = [name for name, tensor in state.items() if str(name).endswith("weight") and tensor.ndim == 2]
+    bias_names = [name.removesuffix("weight") + "bias" for name in names]
+    for name, tensor in state.items():
+        if name not in names + bias_names:
+            raise InputError(f"{name} {list(tensor.shape)} is no part of an MLP; only Linear layers are understood")
+        if tensor.is_meta:
+            raise InputError(f"{name} has a shape but no numbers (it is on the device meta); save the trained network")
+        if not tensor.is_floating_point() or tensor.layout != torch.strided:
+            raise InputError(f"{name} holds no ordinary floating-point numbers; save float weights")
+        if not tensor.float().isfinite().all():
+            raise InputError(f"{name} holds NaN or infinite values; train the network again with a smaller --lr")
+    if len(names) < 2:
+        raise InputError("has no hidden layer, and modules are made of hidden neurons; use a deeper network")
+
+    weights = [state[name].float() for name in names]
+    biases = [state[name].float() if name in state else torch.zeros(len(w)) for name, w in zip(bias_names, weights)]
+    inputs = PIXELS
+    for name, weight, bias in zip(names, weights, biases):
+        if 0 in weight.shape or weight.shape[1] != inputs or bias.shape != weight.shape[:1]:
+            raise InputError(
+                f"{name} {list(weight.shape)} with bias {list(bias.shape)} does not fit {inputs} neurons before it; "
+                f"an MLP on MNIST pixels begins with {PIXELS} inputs and each layer fits the next"
+            )
+        inputs = len(weight)
+    return weights, biases

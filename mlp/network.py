@@ -1,0 +1,130 @@
+"""The record of a network: the model, and what is known about where it comes from."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+
+from mlp import InputError
+from mlp.checkpoint import load_networks
+from mlp.data import CLASSES, DataSet
+from mlp.model import MLP, initial_model
+
+BASELINE, ALL = "random initialisation", "all trained"
+"""The conditions of networks that were never trained, and of all others together, which no checkpoint can take."""
+DEFAULT_CLASSES = (3, 5, 7)
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network and what is known about it.
+
+    condition: how it was trained, in words.  number: its place in its checkpoint, or among the untrained.
+    seed: of its initial weights, None if unknown.  init: how these were drawn, as `initial_model` takes it.
+    hyperparameters: whatever else the checkpoint says about it.  truth: the group of each hidden neuron, where modules
+    are known to be there, else None.
+    """
+
+    model: MLP
+    data: DataSet
+    condition: str = "trained"
+    number: int = 0
+    seed: int | None = None
+    init: str = "default"
+    hyperparameters: dict = field(default_factory=dict)
+    truth: tuple | None = None
+
+    @property
+    def name(self):
+        """'dropout 0.5, network 3'"""
+        return f"{self.condition}, network {self.number}"
+
+    @property
+    def identity(self):
+        """What tells it from the others, as the first columns of its rows."""
+        return {"condition": self.condition, "network": self.number}
+
+    @property
+    def weights(self):
+        """One [out, in] tensor per layer, on the CPU."""
+        return [weight.detach().cpu() for weight in self.model.weights]
+
+    @property
+    def strengths(self):
+        """How strongly each two units of neighbouring layers are joined: one [out, in] tensor of |w| per layer."""
+        return [weight.abs() for weight in self.weights]
+
+    def untrained(self, number, seed):
+        """A network like this one before any training."""
+        model = initial_model(self.model.sizes, seed, self.init)
+        return replace(self, model=model, condition=BASELINE, number=number, seed=seed, hyperparameters={}, truth=None)
+
+
+def load_records(path, classes=None, name="trained"):
+    """The networks of a checkpoint, and what it says about them all.
+
+    classes: what the outputs stand for, if the checkpoint does not say.  name: the condition of networks that are not
+    said to have one.
+    Returns ([Network], about).  Raises InputError as `load_networks`, or if what is said cannot be, or contradicts
+    `classes`.
+    """
+    models, about = load_networks(path)
+    data = DataSet(_collection(path, about), _classes(path, about, classes, models[0].sizes[-1]))
+    said = about.get("networks", [{}] * len(models))
+    described = isinstance(said, list) and len(said) >= len(models) and all(isinstance(one, dict) for one in said)
+    seeds = [one["seed"] for one in said if one.get("seed") is not None] if described else []
+    described = described and all(isinstance(seed, int) and 0 <= seed < 2**63 for seed in seeds)
+    if not described or about.get("init", "default") not in ("default", "glorot"):
+        raise InputError(f"{path}: what it says about its networks is damaged; train them again")
+    networks = []
+    for number, (model, one) in enumerate(zip(models, said)):
+        others = {key: value for key, value in one.items() if key not in ("condition", "seed", "truth")}
+        about_it = {"condition": str(one.get("condition") or name), "seed": one.get("seed"), "truth": one.get("truth")}
+        init = about.get("init", "default")
+        networks.append(Network(model, data, number=number, init=init, hyperparameters=others, **about_it))
+    return networks, about
+
+
+def _collection(path, about):
+    """The name of the data set; checkpoints that do not say are older than the question, and MNIST's."""
+    name = about.get("dataset", "mnist")
+    if not isinstance(name, str) or name not in CLASSES:
+        raise InputError(
+            f"{path}: was trained on the data set {name!r}, which is unknown here; known: {', '.join(CLASSES)}"
+        )
+    return name
+
+
+def _classes(path, about, chosen, outputs):
+    """What the outputs stand for: what the checkpoint says, or else what was chosen."""
+    if "digits" in about:
+        said = about["digits"]
+        known = isinstance(said, list) and all(isinstance(label, int) and 0 <= label < 10 for label in said)
+        if not known or len(set(said)) < max(2, len(said)):
+            raise InputError(f"{path}: the digits it was trained on are damaged; train it again")
+        if chosen not in (None, tuple(said)):
+            raise InputError(
+                f"--digits {_spelled(chosen)}: {path} was trained on {_spelled(said)}; "
+                "leave --digits out, or name another checkpoint"
+            )
+        chosen = tuple(said)
+    chosen = chosen or DEFAULT_CLASSES
+    if len(chosen) != outputs:
+        raise InputError(
+            f"--digits {_spelled(chosen)}: {path} has {outputs} outputs; "
+            "name the digit that each output stands for, in order"
+        )
+    return chosen
+
+
+def refuse_twins(networks):
+    """Raise InputError if two networks are the same, since they would count as two observations."""
+    names = {}
+    for network in networks:
+        tensors = network.model.parameters()
+        content = hashlib.sha256(b"".join(tensor.detach().cpu().numpy().tobytes() for tensor in tensors))
+        twin = names.setdefault(content.digest(), network.name)
+        if twin != network.name:
+            raise InputError(f"{twin} and {network.name} are the same and would count twice; name each network once")
+
+
+def _spelled(classes):
+    return ",".join(map(str, classes))

@@ -1,0 +1,244 @@
+"""Agreement: whether neurons that see alike are those that act alike, and who trained them so (Lange et al. 2022)."""
+
+from itertools import combinations, product
+
+import numpy
+from sklearn.metrics import adjusted_rand_score
+
+from mlp.network import ALL, BASELINE
+from modularity.communities import maximise_modularity
+from modularity.rows import by_seed, defined_mean, grouped, seed_means
+from modularity.significance import compare_with_untrained, signed_rank_test, trend
+from modularity.similarity import MEASURES, pair_group, similarities
+from modularity.tasks import mapped
+
+PAIRS = tuple(combinations(MEASURES, 2))
+GROUPS = "UP", "DOWN", "CROSS", "NORM"
+AGREEMENTS = "similarity", "shuffled", "adjusted_rand"
+REGULARIZATION = "dropout", "l1", "l2"
+HYPERPARAMETERS = "lr", *REGULARIZATION, "zeros"
+DRAWN = "forward_cov_norm", "backward_hess_norm"
+
+
+def measured_partitions(networks, drawn, restarts, seed, data_dir, device, jobs):
+    """The similarities of the neurons of each network, and the best partitions that they make.
+
+    drawn: the networks whose similarities are wanted.  Yields for each network {(layer, measure): (labels [neurons], Q)}
+    and, where wanted, {measure: matrices} of DRAWN.
+    """
+    tasks = [(network, network in drawn, restarts, seed, data_dir, device) for network in networks]
+    return mapped(_partitions, tasks, 1 if device.type == "cuda" else jobs, "networks", "network")
+
+
+def _partitions(network, drawn, restarts, seed, data_dir, device):
+    images, _ = network.data.load(False, data_dir, device)
+    similarity = similarities(network.model.to(device), images)
+    partitions = {
+        (layer, measure): maximise_modularity(matrix, restarts, seed)
+        for measure, matrices in similarity.items()
+        for layer, matrix in enumerate(matrices, 1)
+    }
+    return partitions, {measure: similarity[measure] for measure in DRAWN} if drawn else None
+
+
+def effective_clusters(labels):
+    """How many clusters of equal size would be as diverse: exp(-sum_c f_c ln f_c), f_c the share of nodes in cluster c.
+
+    labels: [n]; nodes labelled -1 are in no cluster, but count among the n.
+    """
+    labels = numpy.asarray(labels)
+    shares = numpy.unique(labels[labels >= 0], return_counts=True)[1] / len(labels)
+    return float(numpy.exp(-(shares * numpy.log(shares)).sum()))
+
+
+def element_centric_similarity(labels, others):
+    """Agreement of two partitions, from above 0 to 1: the mean over nodes of |A n B| / max(|A|, |B|).
+
+    A and B are the clusters that hold the node.  For partitions without overlap this is the measure of Gates et al.
+    (2019), whatever its alpha.  Not corrected for chance.  labels, others: [n], any integers.
+    """
+    same, same_others = numpy.equal.outer(labels, labels), numpy.equal.outer(others, others)
+    shared = (same & same_others).sum(1)
+    return float((shared / numpy.maximum(same.sum(1), same_others.sum(1))).mean())
+
+
+def shuffled_similarity(labels, others):
+    """What `element_centric_similarity` is on average if one of the partitions is dealt out anew at random.
+
+    Exact: of n nodes, clusters of a and of b then share a hypergeometric number, with mean a b / n and variance
+    a b (n - a) (n - b) / (n^2 (n - 1)).  labels, others: [n], any integers.
+    """
+    n = len(labels)
+    sizes, other_sizes = (numpy.unique(partition, return_counts=True)[1] for partition in (labels, others))
+    sizes = sizes[:, None]
+    mean = sizes * other_sizes / n
+    variance = mean * (n - sizes) * (n - other_sizes) / (n * max(n - 1, 1))
+    return float(((mean**2 + variance) / numpy.maximum(sizes, other_sizes)).sum() / n)
+
+
+def compare_partitions(labels, others):
+    """Agreement of two partitions, by two measures, and what the first would be for shuffled labels.
+
+    Returns {"similarity": `element_centric_similarity`, "shuffled": `shuffled_similarity`, "adjusted_rand": the Rand
+    index adjusted for chance (Hubert & Arabie 1985), 0 for shuffled labels on average}.  labels, others: [n].
+    """
+    return {
+        "similarity": element_centric_similarity(labels, others),
+        "shuffled": shuffled_similarity(labels, others),
+        "adjusted_rand": float(adjusted_rand_score(labels, others)),
+    }
+
+
+def hyperparameters(network):
+    """The numbers that describe its training, None where one is not known, and its share of zeros to two decimals."""
+    zeros = sum(int((weight == 0).sum()) for weight in network.weights)
+    share = round(zeros / sum(weight.numel() for weight in network.weights), 2)  # 0.9 of a pruned one, 0 of others
+    known = {name: network.hyperparameters.get(name) for name in HYPERPARAMETERS} | {"zeros": share}
+    return known if network.condition != BASELINE else dict.fromkeys(known)
+
+
+def modularity_row(network, accuracy, layer, measure, labels, modularity):
+    return {
+        **network.identity,
+        "seed": network.seed,
+        **hyperparameters(network),
+        "accuracy": accuracy,
+        "layer": layer,
+        "measure": measure,
+        "q": modularity,
+        "clusters": numpy.nan if numpy.isnan(modularity) else effective_clusters(labels),
+        "neurons": len(labels),
+        "dead": int((labels < 0).sum()),
+    }
+
+
+def agreement_rows(network, partitions):
+    """How well the partitions of a layer by each two measures agree; NaN where one of them is not defined."""
+    rows = []
+    for layer, (measure, other) in product(dict.fromkeys(layer for layer, _ in partitions), PAIRS):
+        (labels, q), (other_labels, other_q) = partitions[layer, measure], partitions[layer, other]
+        defined = not numpy.isnan([q, other_q]).any()
+        rows.append(
+            {
+                **network.identity,
+                "seed": network.seed,
+                "layer": layer,
+                "measure": measure,
+                "other": other,
+                "group": pair_group(measure, other),
+                **(compare_partitions(labels, other_labels) if defined else dict.fromkeys(AGREEMENTS, numpy.nan)),
+            }
+        )
+    return rows
+
+
+def cluster_rows(network, partitions):
+    """The cluster of each neuron by each measure; -1: none, since it is like no other."""
+    rows = {}
+    for (layer, measure), (labels, _) in partitions.items():
+        for neuron, label in enumerate(labels.tolist()):
+            about = {**network.identity, "layer": layer, "neuron": neuron}
+            rows.setdefault((layer, neuron), about)[measure] = label
+    return list(rows.values())
+
+
+def pooled_modularity(rows):
+    """The modularity of each condition, layer and measure against that of the untrained networks."""
+    lines = []
+    for of_measure in grouped(rows, "layer", "measure"):
+        *conditions, untrained = grouped(of_measure, "condition")
+        for group in conditions:
+            line = {key: group[0][key] for key in ("condition", "layer", "measure")}
+            line |= compare_with_untrained(seed_means(group, "q"), seed_means(untrained, "q"))
+            lines.append(line | {"clusters": defined_mean(row["clusters"] for row in group)})
+    return lines
+
+
+def series(rows, rate):
+    """The rows of networks that differ in one hyper-parameter alone; all others are at the least of all networks.
+
+    Zeros are one: pruned networks and unpruned ones make no series.
+    """
+    known = [row for row in rows if all(row[other] is not None for other in HYPERPARAMETERS)]
+    others = [other for other in HYPERPARAMETERS if other != rate]
+    least = {other: min((row[other] for row in known), default=None) for other in others}
+    return [row for row in known if all(row[other] == least[other] for other in others)]
+
+
+def dropouts(rows):
+    """{condition: dropout rate} of the networks that differ in nothing else."""
+    return {row["condition"]: row["dropout"] for row in series(rows, "dropout")}
+
+
+def regularization_trends(rows, seed):
+    """What each kind of regularisation does to Q within the networks of a seed, and the largest change of the mean."""
+    trends = []
+    defined = [row for row in rows if not numpy.isnan(row["q"])]
+    for rate in REGULARIZATION:
+        for of_measure in grouped(series(defined, rate), "layer", "measure"):
+            by_value = sorted(grouped(of_measure, rate), key=lambda group: group[0][rate])
+            if len(by_value) > 1:
+                first, *others = (defined_mean(row["q"] for row in group) for group in by_value)
+                seeds = by_seed(of_measure)
+                found = [(row["q"], row[rate], unit) for unit, own in enumerate(seeds) for row in own]
+                trends.append(
+                    {
+                        "regularization": rate,
+                        "from": by_value[0][0][rate],
+                        "to": by_value[-1][0][rate],
+                        "layer": of_measure[0]["layer"],
+                        "measure": of_measure[0]["measure"],
+                        "networks": len(of_measure),
+                        "seeds": len(seeds),
+                        "q": first,
+                        "q_change": max((q - first for q in others), key=abs),
+                        **trend(*zip(*found), seed),
+                    }
+                )
+    return trends
+
+
+def pooled_agreement(agreements):
+    """Mean agreement of the pairs of measures of each group, for each condition and layer."""
+    trained = [row for row in agreements if row["condition"] != BASELINE]
+    conditions = grouped(agreements, "condition")
+    if len(conditions) > 2:
+        conditions.insert(-1, [row | {"condition": ALL} for row in trained])
+    lines = []
+    for rows in conditions:
+        for group in grouped(rows, "layer", "group"):
+            line = {key: group[0][key] for key in ("condition", "layer", "group")}
+            lines.append(line | {key: defined_mean(row[key] for row in group) for key in AGREEMENTS})
+    return lines
+
+
+def agreement_contrasts(agreements):
+    """Do partitions agree better within a family than across?
+
+    Networks of one seed began with the same weights and count as one, by their mean.  Returns for trained and untrained
+    networks the means that are compared, and the p of a two-sided Wilcoxon signed-rank test over seeds.
+    """
+    lines = []
+    for kind in ("trained", BASELINE):
+        rows = [row for row in agreements if (row["condition"] == BASELINE) == (kind == BASELINE)]
+        units = by_seed(rows)
+        means = []
+        for own in units:
+            groups = {group: [row for row in own if row["group"] == group] for group in GROUPS}
+            similarity = {
+                group: defined_mean(row["similarity"] for row in its_rows) for group, its_rows in groups.items()
+            }
+            means.append(similarity | {"shuffled": defined_mean(row["shuffled"] for row in groups["CROSS"])})
+        for one, other in (("UP", "CROSS"), ("DOWN", "CROSS"), ("CROSS", "shuffled")):
+            lines.append(
+                {
+                    "networks": kind,
+                    "seeds": len(units),
+                    "one": one,
+                    "other": other,
+                    "mean": defined_mean(unit[one] for unit in means),
+                    "other_mean": defined_mean(unit[other] for unit in means),
+                    **signed_rank_test([unit[one] - unit[other] for unit in means]),
+                }
+            )
+    return lines

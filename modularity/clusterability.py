@@ -1,0 +1,126 @@
+"""Clusterability: the n-cut of a network beside those of its shuffled copies (Filan et al. 2020)."""
+
+import warnings
+
+import numpy
+import torch
+
+from mlp import InputError
+from mlp.seeds import derived_seed
+from modularity.clustering import cuts_and_volumes, n_cut, spectral_clusters
+from modularity.graph import connected_neurons, inputs_reach_outputs, weight_adjacency, without_isolated
+from modularity.nulls import shuffle_weights
+from modularity.significance import compare_with_shuffles
+from modularity.tasks import mapped
+
+NULLS = {"layer": "all weights of a layer shuffled", "layer_nonzero": "nonzero weights shuffled in their places"}
+COPIES_PER_TASK = 10
+
+
+def refuse_unclusterable(networks, clusters):
+    """Raise InputError if a network has fewer neurons with edges than clusters are asked for."""
+    for network in networks:
+        connected = sum(int(layer.sum()) for layer in connected_neurons(network.weights))
+        if connected == 0:
+            raise InputError(f"{full_name(network)}: has no edges left, so there is nothing to cluster; prune less")
+        if clusters > connected:
+            raise InputError(
+                f"--clusters {clusters}: only {connected} neurons of the {full_name(network)} have edges; "
+                f"choose from 2 to {connected}"
+            )
+
+
+def full_name(network):
+    """'784-8-8-8-3 network 0, trained'"""
+    return f"{'-'.join(map(str, network.model.sizes))} network {network.number}, {network.condition}"
+
+
+def clustered(networks, clusters, shuffles, seed, jobs):
+    """Cluster each network and its shuffled copies.
+
+    Returns per network {"n_cut", "labels", "warnings", and per null the n-cuts of the copies}.  Without zeros the two
+    nulls are the same, and so are their n-cuts.
+    """
+    tasks, owners = [], []
+    for place, network in enumerate(networks):
+        tasks.append((network.weights, None, clusters, seed, [()]))
+        owners.append((place, "observed"))
+        reduced = without_isolated(network.weights)
+        dense = all((weight != 0).all() for weight in reduced)
+        for kind, null in enumerate(list(NULLS)[: 1 if dense else None]):
+            for first in range(0, shuffles, COPIES_PER_TASK):
+                some = range(first, min(first + COPIES_PER_TASK, shuffles))
+                tasks.append((reduced, null, clusters, seed, [(network.number, kind, shuffle) for shuffle in some]))
+                owners.append((place, null))
+    results = [{"warnings": [], **{null: [] for null in NULLS}} for _ in networks]
+    steps = [len(keys) for *_, keys in tasks]
+    for (place, null), found in zip(owners, mapped(clusterings, tasks, jobs, "clusterings", "copy", steps)):
+        n_cuts, labels, caught = zip(*found)
+        results[place]["warnings"] += [warning for some in caught for warning in some]
+        if null == "observed":
+            results[place] |= {"n_cut": n_cuts[0], "labels": labels[0]}
+        else:
+            results[place][null] += n_cuts
+    for result in results:
+        result["layer_nonzero"] = result["layer_nonzero"] or result["layer"]
+    return results
+
+
+def clusterings(weights, null, clusters, seed, keys, advance=lambda: None):
+    """Cluster weights as they are, or shuffled copies of them: a task.
+
+    null: as `shuffle_weights` takes it, or None.  keys: whole numbers that with the seed decide each copy.
+    Returns for each key the n-cut, the cluster of each neuron, and what the eigen solver had to say.
+    """
+    found = []
+    for key in keys:
+        copy = weights
+        if null is not None:
+            copy = shuffle_weights(weights, null, torch.Generator().manual_seed(derived_seed(seed, *key)))
+        adjacency = weight_adjacency(copy)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", UserWarning)
+            labels = spectral_clusters(adjacency, clusters, seed)
+        found.append((n_cut(adjacency, labels), labels, [str(warning.message) for warning in caught]))
+        advance()
+    return found
+
+
+def network_row(network, result):
+    """How clusterable a network is.  result: what `clustered` returns for it."""
+    row = {
+        **network.identity,
+        "neurons": int((result["labels"] >= 0).sum()),
+        "isolated": int((result["labels"] < 0).sum()),
+        "edges": sum(int(weight.count_nonzero()) for weight in network.weights),
+        "clusters": len(set(result["labels"]) - {-1}),
+        "n_cut": result["n_cut"],
+    }
+    for null in NULLS:
+        compared = compare_with_shuffles(result["n_cut"], result[null])
+        row |= {f"{null}_{key}": value for key, value in compared.items()}
+    return row
+
+
+def cluster_rows(network, labels):
+    """Of each cluster its size, share of all volume, share of its own volume that leaves it, and neurons per layer."""
+    sizes = network.model.sizes
+    layers = numpy.repeat(numpy.arange(len(sizes)), sizes)
+    cuts, volumes = cuts_and_volumes(weight_adjacency(network.weights), labels)
+    rows = []
+    for cluster, cut, volume in zip(numpy.unique(labels).tolist(), cuts.tolist(), volumes.tolist()):
+        if cluster >= 0:
+            members = layers[labels == cluster]
+            row = {**network.identity, "cluster": cluster, "neurons": len(members)}
+            row |= {"volume_share": volume / float(volumes.sum()), "leaving_share": cut / volume}
+            rows.append(row | {f"layer_{layer}": int((members == layer).sum()) for layer in range(len(sizes))})
+    return rows
+
+
+def notes(network, result):
+    """What the reader should know about how a network was clustered."""
+    if not inputs_reach_outputs(network.weights):
+        yield f"{network.name}: no path of weights leads from an input to an output; the n-cut is that of what is left"
+    for warning in sorted(set(result["warnings"])):
+        yield f"{network.name}: {warning} ({result['warnings'].count(warning)} clusterings)"

@@ -1,0 +1,92 @@
+"""The graph: a trained network as a weighted graph of neurons, directed for paths and undirected for clusters."""
+
+import scipy
+import torch
+
+from mlp import InputError
+
+
+def neuron_graph(weights):
+    """The layered DAG of all input, hidden and output neurons.
+
+    weights: one [out, in] tensor per layer of connections; a weight of exactly zero (pruned) is no edge.
+
+    Returns a DiGraph with nodes (layer, index), layer 0 being the inputs.  Nodes carry `layer`; edges carry
+    `weight` = |w|, a strength, and `distance` = 1/|w|, a length.  Raises InputError if a weight is NaN or infinite.
+    """
+    import networkx  # here, for most scripts do without
+
+    graph = networkx.DiGraph()
+    widths = [weights[0].shape[1], *map(len, weights)]
+    for layer, width in enumerate(widths):
+        graph.add_nodes_from(((layer, index) for index in range(width)), layer=layer)
+    for layer, strength in enumerate(strengths(weights)):
+        strength = strength.cpu()
+        targets, sources = strength.nonzero(as_tuple=True)  # torch stores [out, in]
+        graph.add_edges_from(
+            ((layer, source), (layer + 1, target), {"weight": weight, "distance": 1 / weight})
+            for source, target, weight in zip(sources.tolist(), targets.tolist(), strength[targets, sources].tolist())
+        )
+    return graph
+
+
+def weight_adjacency(weights):
+    """The undirected graph of all neurons: consecutive layers joined by |w| (Filan et al. 2020).
+
+    weights: one [out, in] tensor per layer of connections; a weight of exactly zero is no edge.  Biases play no part.
+
+    Returns a symmetric float64 scipy.sparse.csr_array [neurons, neurons] with an empty diagonal; the neurons are those
+    of layer 0, 1, ... in order.  A neuron without edges keeps its empty row; `connected_neurons` tells which are left.
+    Raises InputError if a weight is NaN or infinite.
+    """
+    blocks = [[None] * (len(weights) + 1) for _ in range(len(weights) + 1)]
+    for layer, strength in enumerate(strengths(weights)):
+        block = scipy.sparse.csr_array(strength.cpu().numpy())
+        blocks[layer][layer + 1], blocks[layer + 1][layer] = block.T, block
+    return scipy.sparse.block_array(blocks, format="csr")
+
+
+def connected_neurons(weights):
+    """Which neurons have an edge at all: one boolean vector [neurons] per layer, inputs and outputs included."""
+    present = [weight != 0 for weight in weights]
+    before = [present[0].new_zeros(present[0].shape[1]), *(edges.any(1) for edges in present)]
+    after = [*(edges.any(0) for edges in present), present[-1].new_zeros(len(present[-1]))]
+    return [some | more for some, more in zip(before, after)]
+
+
+def without_isolated(weights):
+    """The weight matrices without the rows and columns of neurons that have no edge."""
+    connected = connected_neurons(weights)
+    return [weight[after][:, before] for weight, before, after in zip(weights, connected, connected[1:])]
+
+
+def inputs_reach_outputs(weights):
+    """Whether a path of nonzero weights leads from an input to an output."""
+    reached = torch.ones(weights[0].shape[1], dtype=torch.bool, device=weights[0].device)
+    for weight in weights:
+        reached = (weight[:, reached] != 0).any(1)
+    return bool(reached.any())
+
+
+def strengths(weights):
+    """|w| in double precision, per layer.  Raises InputError if a weight is NaN or infinite."""
+    for layer, matrix in enumerate(weights, 1):
+        if not matrix.isfinite().all():
+            raise InputError(f"the weights into layer {layer} hold NaN or infinite values; train the network again")
+    return [matrix.detach().double().abs() for matrix in weights]
+
+
+def strongest_edges(weights, per_layer):
+    """The heaviest edges out of each layer but the inputs: (source, target, |w|), at most `per_layer` of each."""
+    edges = []
+    for layer, strength in enumerate(strengths(weights[1:]), 1):
+        for place in strength.flatten().argsort(descending=True, stable=True)[:per_layer].tolist():
+            target, source = divmod(place, strength.shape[1])
+            if strength[target, source] > 0:
+                edges.append(((layer, source), (layer + 1, target), strength[target, source].item()))
+    return edges
+
+
+def neuron_name(node):
+    """(2, 5) -> 'L2_5'"""
+    return "L{}_{}".format(*node)

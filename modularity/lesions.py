@@ -1,0 +1,168 @@
+"""Lesions: the parts of clusters that lie in one layer, silenced, beside random neurons of the layer (Filan et al. 2020)."""
+
+from itertools import combinations
+
+import numpy
+import torch
+
+from modularity.ablation import against_controls
+from modularity.effects import class_mean_changes
+from modularity.nulls import control_modules, layer_counts
+from modularity.partitions import sub_modules
+from modularity.rows import defined_mean
+from modularity.significance import beyond_all, compare_with_controls, fisher_p_value
+
+SMALL = 0.05
+"""Sub-modules of at most this share of their layer are not judged: 12 of 256 neurons (Filan et al. 2020)."""
+LEAST_LOSS = 0.01
+"""Balanced accuracy that an important sub-module is worth, at least."""
+READINGS = {
+    (False, False): "X and Y only serve each other",
+    (False, True): "X acts only through Y, which has other sources",
+    (True, False): "Y has all it needs from X, which also serves others",
+    (True, True): "",
+}
+"""What it says whether X, in the earlier layer, still matters without Y, and Y without X."""
+
+
+def parts_of(labels, widths, draws, generator):
+    """The sub-modules of a partition, each with control modules of as many living neurons of its layer.
+
+    labels: [hidden neurons].  draws: how many controls, where there are so many.  generator: decides which.
+    Returns [{"row": its layer, cluster and size, "module", "controls": booleans [hidden neurons] and [n, hidden
+    neurons], "complete": whether these are all others of that size}].
+    """
+    alive = torch.as_tensor(labels) >= 0
+    living = layer_counts(alive, widths)
+    parts = []
+    for (layer, cluster), module in zip(*sub_modules(labels, widths)):
+        controls, complete = control_modules(module, widths, draws, generator, alive)
+        row = {"layer": layer, "cluster": cluster, "neurons": int(module.sum()), "living_in_layer": living[layer - 1]}
+        parts.append({"row": row, "module": module, "controls": controls, "complete": complete})
+    return parts
+
+
+def measure_lesions(networks, parts, data_dir, device, jobs):
+    """Silence the parts of each network and their controls: adds "hits", [1 + 1 + controls, classes], to each part.
+
+    These are the test images of each class that the intact network reads right, and those without the part, and without
+    each of its controls.  networks: [Network].  parts: a list of them per network, as of `parts_of`.
+    """
+    modules = [torch.stack([part["module"] for part in its_parts]) for its_parts in parts]
+    controls = [[part["controls"] for part in its_parts] for its_parts in parts]
+    found = against_controls(networks, modules, controls, data_dir, device, jobs)
+    for its_parts, (intact, own, others) in zip(parts, found):
+        for part, hits, control_hits in zip(its_parts, own, others, strict=True):
+            part["hits"] = torch.cat([intact.unsqueeze(0), hits.unsqueeze(0), control_hits])
+
+
+def lesion_row(part, images_per_class):
+    """What the lesion of a part changes, beside those of its controls; p: how many of these are as bad.
+
+    change, random_change (the mean of the controls), random_low and random_high (which hold 90 % of them) are changes of
+    balanced accuracy, the mean over classes of the share of images that are right: fractions, negative if lost.
+    """
+    intact, *hits = part["hits"]
+    changes, unit = class_mean_changes(intact, torch.stack(hits), images_per_class)
+    own, others = changes[0], changes[1:]
+    shares = (others / unit).astype(float)
+    low, high = numpy.quantile(shares, [0.05, 0.95]).tolist() if len(shares) else [numpy.nan] * 2
+    return {
+        "change": float(own / unit),
+        "random_n": len(others),
+        "random_change": float(shares.mean()) if len(shares) else numpy.nan,
+        "random_low": low,
+        "random_high": high,
+        **compare_with_controls(own, others, part["complete"], "left"),
+    }
+
+
+def sub_module_row(part, images_per_class, width):
+    """The row of a part: its size, what its lesion changes, and its `category` in a layer of so many neurons."""
+    row = part["row"] | lesion_row(part, images_per_class)
+    intact = float((part["hits"][0].double() / torch.tensor(images_per_class)).mean())
+    row["balanced_accuracy"] = intact + row["change"]
+    lost = row["balanced_accuracy"] <= 0
+    row["accuracy_ratio"] = numpy.nan if lost else (intact + row["random_change"]) / row["balanced_accuracy"]
+    return row | {"category": category(row, width)}
+
+
+def category(row, width):
+    """What Filan et al. (2020) call a sub-module, by their rules in their order; but ties count against a finding."""
+    significant = beyond_all(row["p_conservative"], row["random_n"])
+    large = row["change"] <= -LEAST_LOSS
+    if row["neurons"] == row["living_in_layer"]:
+        return "complete"
+    if row["neurons"] <= int(SMALL * width):
+        return "small"
+    if significant:
+        return "important" if large else "significant, small effect"
+    if row["p"] == 1:  # all others were worse
+        return "least important" if large else "prunable"
+    return "large effect, not significant" if large else "other"
+
+
+def pairs_of(parts, rows, alive, widths, draws, generator):
+    """The pairs of important sub-modules X, Y of different layers, X in the earlier one: does either matter alone?
+
+    X given Y is what is lost when X is silenced and Y is already: compared with other neurons in the place of X.
+    parts, rows: of `parts_of` and `sub_module_row`.  alive: boolean [hidden neurons].
+    Returns two parts per pair, X given Y and Y given X: "module" is both, "controls" others in the place of the first;
+    "alone" is the hits without the second, and "pair" the places of X and Y.
+    """
+    important = [place for place, row in enumerate(rows) if row["category"] == "important"]
+    found = []
+    for pair in combinations(important, 2):
+        if rows[pair[0]]["layer"] == rows[pair[1]]["layer"]:
+            continue
+        for first, second in (pair, pair[::-1]):
+            module, given = parts[first]["module"], parts[second]["module"]
+            controls, complete = control_modules(module, widths, draws, generator, alive)
+            both = {"module": module | given, "controls": controls | given, "complete": complete}
+            found.append({**both, "alone": parts[second]["hits"][1], "pair": pair})
+    return found
+
+
+def pair_rows(pairs, rows, images_per_class):
+    """A row per pair of sub-modules: what X changes without Y and Y without X, and the reading of that.
+
+    pairs: of `pairs_of`, measured.  rows: those of the sub-modules.
+    """
+    table = []
+    for both in zip(pairs[::2], pairs[1::2]):
+        row = {}
+        for letter, place in zip("xy", both[0]["pair"]):
+            row |= {f"{letter}_{key}": rows[place][key] for key in ("layer", "cluster", "neurons", "change")}
+        answers = []
+        for direction, part in zip(("x_given_y", "y_given_x"), both):
+            alone = part["alone"].unsqueeze(0)
+            compared = lesion_row(part | {"hits": torch.cat([alone, part["hits"][1:]])}, images_per_class)
+            answers.append(
+                beyond_all(compared["p_conservative"], compared["random_n"]) and compared["change"] <= -LEAST_LOSS
+            )
+            row |= {f"{direction}_{key}": value for key, value in compared.items()}
+            row[f"{direction}_important"] = answers[-1]
+        table.append(row | {"reading": READINGS[tuple(answers)]})
+    return table
+
+
+def lesion_summary(rows, pairs):
+    """What the lesions of one network say together.  rows, pairs: of `sub_module_row` and `pair_rows`."""
+    judged = [row for row in rows if row["category"] != "complete"]  # nothing to compare a whole layer with
+    draws = [row["random_n"] for row in judged]
+    important = [row for row in rows if row["category"] == "important"]
+    worst = min(important, key=lambda row: row["change"], default={})
+    layers = sorted({row["layer"] for row in rows})
+    answers = [(pair["x_given_y_important"], pair["y_given_x_important"]) for pair in pairs]
+    return {
+        "condition": rows[0]["condition"],
+        "network": rows[0]["network"],
+        "sub_modules": len(rows),
+        "important": len(important),
+        "important_per_layer": [sum(row["layer"] == layer for row in important) for layer in layers],
+        **{f"worst_{key}": worst.get(key) for key in ("layer", "change", "random_change")},
+        "fisher_p": fisher_p_value([row["p"] for row in judged], draws),
+        "fisher_p_conservative": fisher_p_value([row["p_conservative"] for row in judged], draws),
+        "accuracy_ratio": defined_mean(row["accuracy_ratio"] for row in judged),
+        "pairs": [answers.count(answer) for answer in READINGS],
+    }

@@ -1,0 +1,116 @@
+"""Partitions: the hidden neurons of a network in clusters, by what they are wired to or by what they do.
+
+Each definition is a function (network, images, k, seed) -> integer labels [hidden neurons], -1 for neurons in no
+cluster, and an entry of PARTITIONS.
+"""
+
+import numpy
+import scipy
+import torch
+
+from mlp import InputError
+from modularity.clustering import spectral_clusters
+from modularity.graph import weight_adjacency
+
+
+def by_weights(network, images, k, seed):
+    """`spectral_clusters` of the whole `weight_adjacency`, pixels and outputs included (Filan et al. 2020).
+
+    Neurons without edges are in no cluster.  Raises InputError if fewer than k neurons have edges.
+    """
+    sizes = network.model.sizes
+    return spectral_clusters(weight_adjacency(network.weights), k, seed)[sizes[0] : sum(sizes[:-1])]
+
+
+def by_weights_locally(network, images, k, seed):
+    """For each hidden layer, clusters of the graph of the layer and its two neighbours (Casper et al. 2021).
+
+    A layer is divided into as many clusters as `by_weights` has in it.
+    """
+    weights, widths, sizes = network.weights, network.model.hidden_sizes, network.model.sizes
+    around = [weight_adjacency(weights[layer : layer + 2]) for layer in range(len(widths))]
+    middles = [slice(before, before + width) for before, width in zip(sizes, widths)]
+    return _local_clusters(around, middles, by_weights(network, images, k, seed), widths, seed)
+
+
+def by_activations(network, images, k, seed):
+    """Clusters of hidden neurons joined by their squared rank correlation over images (Casper et al. 2021).
+
+    images: [n, inputs], on the network's device.  Neurons that never vary are in no cluster.  Raises InputError if
+    fewer than k vary.
+    """
+    return _clusters_of_varying(squared_correlations(_activations(network, images)), k, seed)
+
+
+def by_activations_locally(network, images, k, seed):
+    """As `by_activations`, of each hidden layer alone, with as many clusters as that has in the layer."""
+    widths = network.model.hidden_sizes
+    similarity = squared_correlations(_activations(network, images))
+    ends = numpy.cumsum(widths)
+    blocks = [similarity[end - width : end, end - width : end] for end, width in zip(ends, widths)]
+    globally = _clusters_of_varying(similarity, k, seed)
+    return _local_clusters(blocks, [slice(None)] * len(widths), globally, widths, seed)
+
+
+PARTITIONS = {
+    "weights, global": by_weights,
+    "weights, local": by_weights_locally,
+    "activations, global": by_activations,
+    "activations, local": by_activations_locally,
+}
+
+
+def squared_correlations(activations):
+    """Squared Spearman rank correlations of neurons; 0 for neurons that never vary, and on the diagonal.
+
+    activations: [images, neurons].  Returns float64 [neurons, neurons] in 0..1.
+    """
+    ranks = scipy.stats.rankdata(activations, axis=0)
+    ranks -= ranks.mean(0)
+    norm = numpy.sqrt((ranks**2).sum(0))
+    ranks /= numpy.where(norm > 0, norm, 1)
+    similarity = numpy.clip((ranks.T @ ranks) ** 2, 0, 1)
+    numpy.fill_diagonal(similarity, 0)
+    return similarity
+
+
+def sub_modules(labels, hidden_sizes):
+    """The parts of clusters that lie in one hidden layer: cluster and layer intersected (Filan et al. 2020).
+
+    labels: [hidden neurons], cluster of each, -1 for none.
+    Returns ([(layer, cluster)], boolean [modules, hidden neurons]), in ascending order.
+    """
+    labels = torch.as_tensor(labels)
+    layer_of = torch.arange(1, len(hidden_sizes) + 1).repeat_interleave(torch.tensor(hidden_sizes))
+    names = sorted({(layer, label) for layer, label in zip(layer_of.tolist(), labels.tolist()) if label >= 0})
+    modules = [(layer_of == layer) & (labels == label) for layer, label in names]
+    return names, torch.stack(modules) if modules else torch.zeros(0, len(labels), dtype=torch.bool)
+
+
+@torch.no_grad()
+def _activations(network, images):
+    """What the hidden neurons compute before the ReLU: [n, hidden neurons]."""
+    return torch.cat(network.model.preactivations(images)[:-1], dim=1).cpu().numpy()
+
+
+def _clusters_of_varying(similarity, k, seed):
+    varying = int((similarity.sum(1) > 0).sum())
+    if varying < k:
+        raise InputError(
+            f"--clusters {k}: only {varying} hidden neurons vary together with others; choose at most so many, and at "
+            "least 2, or train the network"
+        )
+    return spectral_clusters(similarity, k, seed)
+
+
+def _local_clusters(adjacencies, middles, global_labels, widths, seed):
+    """Cluster one graph per hidden layer, and keep the labels of the layer's own neurons."""
+    labels = []
+    for adjacency, middle, globally in zip(adjacencies, middles, numpy.split(global_labels, numpy.cumsum(widths)[:-1])):
+        connected = numpy.asarray(adjacency.sum(1)) > 0
+        clusters = min(len(set(globally.tolist()) - {-1}), int(connected.sum()))
+        if clusters > 1:
+            labels.append(spectral_clusters(adjacency, clusters, seed)[middle])
+        else:
+            labels.append(numpy.where(connected[middle], 0, -1))
+    return numpy.concatenate(labels)

@@ -1,0 +1,1 @@
+"""The answer, on paper and screen: options, tables, files and figures."""
