@@ -1,5 +1,7 @@
 # make                 set up and reproduce the first figures of the README
-# make test            set up and run the tests
+# make test            set up and run the tests, but for the long reproductions
+# make test-all        all tests, the long reproductions too
+# make test-oldest     the tests with the oldest packages that requirements.txt allows, on Python 3.10 to 3.12
 # make evidence        the experiment over 100 networks: does it survive a control?
 # make clusterability  are the weights made of clusters?  trains and analyses the networks of Filan et al.
 # make specialization  are clusters of neurons specialised?  trains and analyses the networks of Casper et al.
@@ -8,16 +10,22 @@
 
 PYTHON ?= python3
 BIN = .venv/bin
+OLDEST = .venv-oldest/bin
 
-.PHONY: figures test evidence clusterability specialization similarity benchmark clean
+.PHONY: figures test test-all test-oldest evidence clusterability specialization similarity benchmark clean
 
 figures: .venv/installed
 	$(BIN)/python train.py
-	$(BIN)/python network_analysis.py
-	$(BIN)/python are_modules_indegree_nobetween.py
+	$(BIN)/python network_analysis.py & $(BIN)/python are_modules_indegree_nobetween.py && wait $$!  # side by side
 
 test: .venv/installed-tests
 	$(BIN)/python -m pytest
+
+test-all: .venv/installed-tests
+	$(BIN)/python -m pytest -m ""
+
+test-oldest: .venv-oldest/installed
+	$(OLDEST)/python -m pytest
 
 evidence: .venv/installed
 	$(BIN)/python train.py --networks 100 --save-dir mlp/100_networks --figures-dir figures/100_networks
@@ -59,5 +67,10 @@ benchmark: .venv/installed
 	$(BIN)/python -m pip install -r tests/requirements.txt
 	touch $@
 
+.venv-oldest/installed: requirements.txt tests/requirements.txt tests/oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	$(OLDEST)/python -m pip install -r requirements.txt -r tests/requirements.txt -c tests/oldest.txt
+	touch $@
+
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-oldest

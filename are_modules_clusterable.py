@@ -12,31 +12,13 @@ import numpy
 import torch
 
 from mlp.files import writable_folder
-from modularity.clusterability import (
-    NULLS,
-    cluster_rows,
-    clustered,
-    full_name,
-    network_row,
-    notes,
-    refuse_unclusterable,
-)
+from modularity.clusterability import NULLS, cluster_rows, clustered, full_name, network_row, notes
+from modularity.clusterability import refuse_unclusterable
 from modularity.lesions import lesion_summary, measure_lesions, pair_rows, pairs_of, parts_of, sub_module_row
 from modularity.rows import defined_mean, grouped
 from report.clusters import plot_clusters, plot_n_cuts
 from report.lesions import plot_dependencies, plot_lesions
-from report.options import (
-    MOST_DRAWS,
-    Parser,
-    add_data_option,
-    add_device_option,
-    add_figures_option,
-    add_network_options,
-    add_work_options,
-    integer,
-    run,
-    selected_conditions,
-)
+from report.options import MOST_DRAWS, Parser, integer, run, selected_conditions
 from report.results import print_table, run_record, save_results, text
 from report.style import save_figure
 
@@ -44,7 +26,7 @@ from report.style import save_figure
 def parse_args(argv):
     parser = Parser("Compare the n-cut of networks with that of their shuffled weights; lesion their clusters.")
     option = parser.add_argument
-    add_network_options(parser, many=True)
+    parser.add_networks(many=True)
     option("--clusters", type=integer(2), default=12, help="clusters of neurons")
     what = "shuffled copies of each network, of each kind"
     option("--shuffles", type=integer(2, MOST_DRAWS), default=50, help=what)
@@ -58,10 +40,8 @@ def parse_args(argv):
     option("--draws", type=integer(2, MOST_DRAWS), default=100, help=what)
     what = "random lesions that each part of a pair is compared with"
     option("--pair-draws", type=integer(2, MOST_DRAWS), default=50, help=what)
-    add_work_options(parser, "shuffles, random lesions, and starts of k-means")
-    add_figures_option(parser)
-    add_data_option(parser)
-    add_device_option(parser)
+    parser.add_work("shuffles, random lesions, and starts of k-means")
+    parser.add_folders()
     return parser.parse_args(argv)
 
 

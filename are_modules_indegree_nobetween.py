@@ -14,30 +14,13 @@ import torch
 from mlp.files import writable_folder
 from mlp.model import stacked
 from modularity.ablation import against_controls
-from modularity.candidates import (
-    EFFECTS,
-    NULLS,
-    candidate_rows,
-    indegree_nobetween_candidates,
-    mean_percentiles,
-    null_modules,
-)
+from modularity.candidates import EFFECTS, NULLS, candidate_rows, indegree_nobetween_candidates, mean_percentiles
+from modularity.candidates import null_modules
 from modularity.centrality import layered_centralities
 from modularity.rows import by_seed, defined_mean, seed_means
 from modularity.significance import across_networks
-from report.networks import plot_ablation, plot_percentiles
-from report.options import (
-    Parser,
-    add_candidate_options,
-    add_data_option,
-    add_device_option,
-    add_figures_option,
-    add_network_options,
-    add_work_options,
-    integer,
-    run,
-    selected_networks,
-)
+from report.candidates import plot_ablation, plot_percentiles
+from report.options import Parser, integer, run, selected_networks
 from report.results import print_table, run_record, save_results, text
 from report.style import save_figure
 
@@ -48,8 +31,8 @@ def parse_args(argv):
     parser = Parser(
         "Ablate neurons of high in-degree and low betweenness with their strongest inputs, and matched modules."
     )
-    add_network_options(parser)
-    add_candidate_options(parser)
+    parser.add_networks()
+    parser.add_candidates()
     what = "strongest incoming hidden neurons ablated with each candidate"
     parser.add_argument("--top-inputs", type=integer(0), default=4, help=what)
     parser.add_argument(
@@ -59,10 +42,8 @@ def parse_args(argv):
         help="compare each module with all modules of as many neurons per layer if there are at most so "
         "many, or else with so many random ones",
     )
-    add_work_options(parser, "which random modules are drawn, and the bootstrap")
-    add_figures_option(parser)
-    add_data_option(parser)
-    add_device_option(parser)
+    parser.add_work("which random modules are drawn, and the bootstrap")
+    parser.add_folders()
     return parser.parse_args(argv)
 
 

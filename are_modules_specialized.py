@@ -10,37 +10,24 @@ import report.interruption  # first: Ctrl-C while the rest is imported is one se
 
 from mlp import InputError
 from mlp.files import writable_folder
-from modularity.partitions import PARTITIONS
+from modularity.partitions import CASPER
 from modularity.rows import defined_mean, grouped
 from modularity.significance import beyond_all
 from modularity.specialization import KINDS, MEASURES, corrected, measured_parts, pooled_summary, summary
 from report.lesions import plot_class_changes, plot_lesions, plot_optimal_images
-from report.options import (
-    MOST_DRAWS,
-    Parser,
-    add_data_option,
-    add_device_option,
-    add_figures_option,
-    add_network_options,
-    add_work_options,
-    integer,
-    run,
-    selected_conditions,
-)
+from report.options import MOST_DRAWS, Parser, integer, run, selected_conditions
 from report.results import print_table, run_record, save_results, text
 from report.style import save_figure
 
 
 def parse_args(argv):
     parser = Parser("Compare clusters of neurons with random neurons: importance and coherence.")
-    add_network_options(parser, many=True)
+    parser.add_networks(many=True)
     parser.add_argument("--clusters", type=integer(2), default=16, help="clusters of neurons")
     what = "sets of random neurons that each cluster's part of a layer is compared with"
     parser.add_argument("--draws", type=integer(2, MOST_DRAWS), default=19, help=what)
-    add_work_options(parser, "random neurons, first images, and starts of k-means")
-    add_figures_option(parser)
-    add_data_option(parser)
-    add_device_option(parser)
+    parser.add_work("random neurons, first images, and starts of k-means")
+    parser.add_folders()
     return parser.parse_args(argv)
 
 
@@ -93,7 +80,7 @@ def main(argv=None):
 
 def draw(network, parts, figures):
     """The pictures of the first network, its first partitioning; returns the names of the files."""
-    first_partition = next(iter(PARTITIONS))
+    first_partition = next(iter(CASPER))
     wanted = network.identity | {"partitioning": first_partition, "kind": KINDS[0]}
     parts = [part for part in parts if wanted.items() <= part["row"].items() and part["row"]["status"] == "tested"]
     title = f"{network.name}, {first_partition}"

@@ -18,36 +18,13 @@ from mlp.files import writable_folder
 from mlp.model import stacked
 from mlp.network import BASELINE
 from mlp.training import evaluate
-from modularity.agreement import (
-    DRAWN,
-    GROUPS,
-    agreement_contrasts,
-    agreement_rows,
-    cluster_rows,
-    dropouts,
-    hyperparameters,
-    measured_partitions,
-    modularity_row,
-    pooled_agreement,
-    pooled_modularity,
-    regularization_trends,
-)
+from modularity.agreement import DRAWN, GROUPS, agreement_contrasts, agreement_rows, cluster_rows, dropouts
+from modularity.agreement import hyperparameters, measured_partitions, modularity_row, pooled_agreement
+from modularity.agreement import pooled_modularity, regularization_trends
 from modularity.rows import grouped
 from modularity.significance import adjusted
 from modularity.similarity import FAMILIES, MEASURES
-from report.options import (
-    MOST_DRAWS,
-    Parser,
-    add_data_option,
-    add_device_option,
-    add_figures_option,
-    add_network_options,
-    add_work_options,
-    integer,
-    real,
-    run,
-    selected_conditions,
-)
+from report.options import MOST_DRAWS, Parser, integer, real, run, selected_conditions
 from report.results import print_table, run_record, save_results, text
 from report.similarity import plot_agreement, plot_modularity, plot_similarities
 from report.style import save_figure
@@ -56,7 +33,7 @@ from report.style import save_figure
 def parse_args(argv):
     parser = Parser("Compare clusters of neurons that see alike with clusters of neurons that act alike.")
     option = parser.add_argument
-    add_network_options(parser, many=True)
+    parser.add_networks(many=True)
     what = "compare with so many untrained networks"
     option("--untrained", type=integer(2, MOST_DRAWS), default=100, metavar="N", help=what)
     what = "of the search for the best partition of each layer"
@@ -64,10 +41,8 @@ def parse_args(argv):
     share = real(lambda share: 0 <= share <= 1, "from 0 to 1")
     what = "leave out networks that read a smaller share of the test images right"
     option("--least-accuracy", type=share, default=0.8, metavar="SHARE", help=what)
-    add_work_options(parser, "the untrained networks and the search for partitions")
-    add_figures_option(parser)
-    add_data_option(parser)
-    add_device_option(parser)
+    parser.add_work("the untrained networks and the search for partitions")
+    parser.add_folders()
     return parser.parse_args(argv)
 
 

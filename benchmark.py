@@ -1,6 +1,6 @@
-"""Measure how fast this repository is, side by side with the obvious ways to do the same.
+"""Measure how fast this repository is, side by side with the obvious ways to do the same, idle and on a busy machine.
 
-    python benchmark.py
+    python benchmark.py [--beside FOLDER]
 
 Writes benchmark.csv and .json, and benchmark_engines.csv, .json, .png and .pdf to --figures-dir.
 """
@@ -10,14 +10,21 @@ import report.interruption  # first: Ctrl-C while the rest is imported is one se
 import copy
 import os
 import platform
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
-from itertools import pairwise
+from contextlib import ExitStack
+from functools import partial
+from itertools import pairwise, product
+from pathlib import Path
 from statistics import median
 
 import igraph
 import networkx
 import torch
-from joblib import Parallel, cpu_count, delayed
+from joblib import cpu_count
 from sklearn.cluster import SpectralClustering
 from torch import nn
 from torch.func import hessian, jacrev, vmap
@@ -26,18 +33,22 @@ from torchvision.datasets import MNIST
 from torchvision.transforms import ToTensor
 from tqdm import tqdm
 
-from are_modules_clusterable import shuffled
-from mlp.ablation import ablated_accuracy
-from mlp.commandline import Parser, add_data_option, add_figures_option, integer, run
 from mlp.data import load_digits
-from mlp.graph import betweenness, neuron_graph, weight_adjacency, without_isolated
+from mlp.files import writable_folder
 from mlp.model import PIXELS, initial_model
-from mlp.modules import KMEANS_STARTS, matched_modules, n_cut, spectral_clusters
-from mlp.plots import plot_engine_times
-from mlp.results import print_table, run_record, save_results, writable_folder
-from mlp.similarity import similarities
-from mlp.style import save_figure
 from mlp.training import largest_weights, split_validation, train
+from modularity.ablation import ablated_accuracy
+from modularity.centrality import betweenness
+from modularity.clusterability import COPIES_PER_TASK, clusterings
+from modularity.clustering import KMEANS_STARTS, n_cut, spectral_clusters
+from modularity.graph import neuron_graph, weight_adjacency, without_isolated
+from modularity.nulls import matched_modules
+from modularity.similarity import similarities
+from modularity.tasks import mapped, on_one_core
+from report.speed import plot_engine_times
+from report.options import REPOSITORY, Parser, integer, run
+from report.results import print_table, run_record, save_results
+from report.style import save_figure
 
 DIGITS = (3, 5, 7)
 README_NETWORK = (PIXELS, 8, 8, 8, 3)
@@ -56,17 +67,16 @@ CLUSTERS = 12
 SHUFFLES = 50
 LANGE_NETWORK = (PIXELS, 64, 64, 10)
 SIMILARITY_IMAGES = 1000
+SESSIONS = {"make: the three scripts": "figures", "make evidence: 100 networks": "evidence"}
+"""What users run, and the Makefile's name for it."""
 
 
 def parse_args(argv):
-    parser = Parser(
-        description="Measure how fast this repository is, side by side with the obvious ways to do the same."
-    )
-    parser.add_argument(
-        "--repeats", type=integer(1), default=3, help="take each time as the median of so many (default: %(default)s)"
-    )
-    add_data_option(parser)
-    add_figures_option(parser)
+    parser = Parser("Measure how fast this repository is, beside the obvious ways to do the same, and when it is busy.")
+    parser.add_argument("--repeats", type=integer(1), default=3, help="take each time as the median of so many")
+    what = "another version of this repository, whose scripts are timed in turn with those of this one (default: none)"
+    parser.add_argument("--beside", type=Path, metavar="FOLDER", help=what)
+    parser.add_folders(data=True)
     return parser.parse_args(argv)
 
 
@@ -76,43 +86,46 @@ def main(argv=None):
     images, labels = load_digits(DIGITS, train=True, data_dir=args.data_dir)
     test_images, test_labels = load_digits(DIGITS, train=False, data_dir=args.data_dir)
 
-    readme = spelled(README_NETWORK)
-    rows = []
-    for sizes in tqdm(GRAPHS, desc="betweenness"):
-        rows += compared("betweenness", spelled(sizes), engine_times(sizes, args.repeats), reference="layered")
-    seconds = training_times(args.data_dir, images, labels, args.repeats)
-    rows += compared("training a network, per epoch", readme, seconds, reference=f"{max(NETWORKS)} at once")
-    seconds = ablation_times(test_images, test_labels, args.repeats)
-    rows += compared("ablating a module", readme, seconds, reference="batched")
-    seconds = dropout_training_times(args.data_dir, args.repeats)
-    rows += compared("training with dropout, 10,000 images", spelled(FILAN_NETWORK), seconds, reference="5 at once")
-    pruned = f"{spelled(FILAN_NETWORK)}, 90 % zeros"
+    readme, filan = spelled(README_NETWORK), spelled(FILAN_NETWORK)
     weights = pruned_weights()
-    seconds, reference = clustering_times(weights, args.repeats)
-    rows += compared(f"{CLUSTERS} clusters and n-cut", pruned, seconds, reference)
-    seconds = shuffle_times(weights, args.repeats)
-    rows += compared(f"n-cut of {SHUFFLES} shuffled copies", pruned, seconds, reference=list(seconds)[-1])
-    seconds = similarity_times(test_images[:SIMILARITY_IMAGES], test_labels, args.repeats)
-    task = f"8 similarities of neurons, {SIMILARITY_IMAGES} images"
-    rows += compared(task, spelled(LANGE_NETWORK), seconds, reference="closed forms")
+    with tqdm(desc="comparisons", unit="task") as bar:
+        rows = []
+
+        def compare(task, network, times, reference):
+            rows.extend(compared(task, network, times, reference))
+            bar.update()
+
+        for task, target in SESSIONS.items():
+            compare(task, readme, session_times(target, args), "here, idle")
+        for sizes in GRAPHS:
+            compare("betweenness", spelled(sizes), engine_times(sizes, args.repeats), "layered")
+        times = training_times(args.data_dir, images, labels, args.repeats)
+        compare("training a network, per epoch", readme, times, f"{max(NETWORKS)} at once")
+        compare("ablating a module", readme, ablation_times(test_images, test_labels, args.repeats), "batched")
+        times = dropout_training_times(args.data_dir, args.repeats)
+        compare("training with dropout, 10,000 images", filan, times, "one at a time")
+        times = clustering_times(weights, args.repeats)
+        compare(f"{CLUSTERS} clusters and n-cut", f"{filan}, 90 % zeros", times, list(times)[-1])
+        times = shuffle_times(weights, args.repeats)
+        compare(f"n-cut of {SHUFFLES} shuffled copies", f"{filan}, 90 % zeros", times, list(times)[-1])
+        times = similarity_times(test_images[:SIMILARITY_IMAGES], test_labels, args.repeats)
+        task = f"8 similarities of neurons, {SIMILARITY_IMAGES} images"
+        compare(task, spelled(LANGE_NETWORK), times, "closed forms")
     growth = []
     for width in tqdm(WIDTHS, desc="growth"):
         sizes = (PIXELS, width, width, 10)
         edges = sum(inputs * outputs for inputs, outputs in pairwise(sizes))
-        times = engine_times(sizes, args.repeats)
-        growth += [
-            {"engine": name, "edges": edges, "seconds": time} for name, time in times.items() if time is not None
-        ]
+        times = engine_times(sizes, args.repeats).items()
+        growth += [{"engine": name, "edges": edges, "seconds": time} for name, time in times if time is not None]
 
-    machine = (
-        f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__} on {torch.get_num_threads()} threads"
-    )
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__} on one thread"
     record = run_record(args, machine=machine)
     save_results(figures / "benchmark", [row | {"machine": machine} for row in rows], record)
     save_results(figures / "benchmark_engines", growth, record)
     save_figure(plot_engine_times(growth, f"784-w-w-10 networks; {machine}"), figures / "benchmark_engines")
     print(machine)
-    print_table([printed(row) for row in rows])
+    columns = {"task": "{task}", "network": "{network}", "way": "{way}", "seconds": "{seconds:.3g}"}
+    print_table(rows, columns | {"ratio": "{ratio:.3g}"})
     print(f"saved {figures}/benchmark.{{csv,json}} and {figures}/benchmark_engines.{{csv,json,png,pdf}}")
 
 
@@ -121,39 +134,45 @@ def spelled(sizes):
 
 
 def timed(repeats, function, *arguments):
-    """Median of the seconds that calls take, after one that warms up."""
+    """Median of the seconds that calls take on one core, after one that warms up."""
+    on_one_core(function, *arguments)
+    return median(on_one_core(seconds_of, function, *arguments) for _ in range(repeats))
+
+
+def seconds_of(function, *arguments):
+    start = time.perf_counter()
     function(*arguments)
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function(*arguments)
-        seconds.append(time.perf_counter() - start)
-    return median(seconds)
+    return time.perf_counter() - start
 
 
 def compared(task, size, times, reference):
-    """A row per way to do a task, with its time as a multiple of the reference's; None where it was skipped."""
-    return [
-        {
-            "task": task,
-            "network": size,
-            "way": way,
-            "seconds": seconds,
-            "ratio": None if seconds is None else seconds / times[reference],
-        }
-        for way, seconds in times.items()
-    ]
+    """A row per way to do a task, with its time as a multiple of the reference's; None where it would take minutes."""
+    rows = []
+    for way, seconds in times.items():
+        ratio = None if seconds is None else seconds / times[reference]
+        rows.append({"task": task, "network": size, "way": way, "seconds": seconds, "ratio": ratio})
+    return rows
 
 
-def printed(row):
-    skipped = row["seconds"] is None
-    return {
-        "task": row["task"],
-        "network": row["network"],
-        "way": row["way"],
-        "seconds": "skipped: would take minutes" if skipped else f"{row['seconds']:.3g}",
-        "ratio": "" if skipped else f"{row['ratio']:.3g}",
-    }
+def session_times(target, args):
+    """Seconds that a target of the Makefile takes: here and, if asked for, in another folder, ever busier."""
+    folders = {"here": REPOSITORY} | ({"beside": args.beside} if args.beside else {})
+    cores = cpu_count()
+    crowds = {"idle": 0, "one core busy": 1} | ({f"{cores} cores busy": cores} if cores > 1 else {})
+    times = {f"{name}, {crowd}": [] for crowd in crowds for name in folders}
+    for _, (crowd, processes), (name, folder) in product(range(args.repeats), crowds.items(), folders.items()):
+        with ExitStack() as stack, tempfile.TemporaryDirectory() as place:
+            workshop = Path(place, "workshop")
+            shutil.copytree(folder, workshop, ignore=shutil.ignore_patterns(".*", "*.pt"))
+            recipe = ["make", "-n", "-o", ".venv/installed", target]
+            recipe = subprocess.run(recipe, cwd=folder, check=True, capture_output=True, text=True).stdout
+            recipe = recipe.replace(".venv/bin/python", sys.executable)
+            for _ in range(processes):
+                spinning = stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+                stack.callback(spinning.kill)
+            options = {"shell": True, "cwd": workshop, "check": True, "capture_output": True}
+            times[f"{name}, {crowd}"].append(seconds_of(partial(subprocess.run, **options), f"set -e\n{recipe}"))
+    return {way: median(seconds) for way, seconds in times.items()}
 
 
 def engine_times(sizes, repeats):
@@ -243,7 +262,7 @@ def ablation_times(images, labels, repeats):
 
 
 def dropout_training_times(data_dir, repeats):
-    """Seconds per network for 10,000 images, evaluation after the epoch included."""
+    """Seconds for 10,000 images, evaluation after the epoch included."""
     images, labels = load_digits(range(10), train=True, data_dir=data_dir)
     images, labels = images[:FILAN_IMAGES], labels[:FILAN_IMAGES]
     everything = torch.arange(len(labels))
@@ -260,14 +279,13 @@ def dropout_training_times(data_dir, repeats):
         with torch.no_grad():
             return (model(images).argmax(1) == labels).sum().item()
 
-    def together(networks):
-        models = [initial_model(FILAN_NETWORK, seed) for seed in range(networks)]
+    def ours():
         splits, generators = [(everything, everything[:0])], [torch.Generator().manual_seed(0)]
+        models = [initial_model(FILAN_NETWORK, seed=0)]
         list(train(models, images, labels, splits, generators, 1, BATCH_SIZE, 1e-3, dropout=DROPOUT))
 
-    scale = 10_000 / FILAN_IMAGES
-    times = {"plain loop, images in memory": timed(repeats, plain) * scale}
-    return times | {f"{n} at once": timed(repeats, together, n) * scale / n for n in (1, 5)}
+    ways = {"plain loop, images in memory": plain, "one at a time": ours}
+    return {way: timed(repeats, function) * 10_000 / FILAN_IMAGES for way, function in ways.items()}
 
 
 def pruned_weights():
@@ -278,7 +296,7 @@ def pruned_weights():
 
 
 def clustering_times(weights, repeats):
-    """Seconds for one clustering and its n-cut, which is part of the name; and the name of ours."""
+    """Seconds for one clustering and its n-cut, which is part of the name; the last is ours."""
     adjacency = weight_adjacency(weights)
     settings = {"affinity": "precomputed", "n_init": KMEANS_STARTS, "random_state": 0}
 
@@ -290,17 +308,18 @@ def clustering_times(weights, repeats):
         return n_cut(adjacency, spectral_clusters(adjacency, CLUSTERS, seed=0))
 
     names = f"SpectralClustering (n-cut {theirs():.2f})", f"spectral_clusters (n-cut {ours():.2f})"
-    return dict(zip(names, (timed(repeats, theirs), timed(repeats, ours)))), names[1]
+    return dict(zip(names, (timed(repeats, theirs), timed(repeats, ours))))
 
 
 def shuffle_times(weights, repeats):
     """Seconds to shuffle, cluster and cut, from one process to as many as there are cores."""
 
     def copies(jobs):
-        tasks = (delayed(shuffled)(weights, "layer", CLUSTERS, 0, (0, 0, place)) for place in range(SHUFFLES))
-        Parallel(n_jobs=jobs)(tasks)
+        keys = [[(0, 0, place + k) for k in range(COPIES_PER_TASK)] for place in range(0, SHUFFLES, COPIES_PER_TASK)]
+        list(mapped(clusterings, [(weights, "layer", CLUSTERS, 0, some) for some in keys], jobs, "clusterings"))
 
-    return {f"on {jobs} cores": timed(repeats, copies, jobs) for jobs in sorted({1, cpu_count()})}
+    copies(cpu_count())  # starts the other processes
+    return {f"on {jobs} cores": seconds_of(copies, jobs) for jobs in sorted({1, cpu_count()})}
 
 
 def similarity_times(images, labels, repeats):

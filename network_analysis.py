@@ -13,14 +13,7 @@ from modularity.candidates import candidate_limits, indegree_nobetween_candidate
 from modularity.centrality import centralities, layered_centralities
 from modularity.graph import neuron_graph, neuron_name
 from report.networks import plot_centralities, plot_network
-from report.options import (
-    Parser,
-    add_candidate_options,
-    add_figures_option,
-    add_network_options,
-    run,
-    selected_networks,
-)
+from report.options import Parser, run, selected_networks
 from report.results import print_table, run_record, save_results
 from report.style import save_figure
 
@@ -33,8 +26,8 @@ NETWORKX_WORK = 10**6
 
 def parse_args(argv):
     parser = Parser("See a trained network, or many, as weighted graphs of neurons.")
-    add_network_options(parser)
-    add_candidate_options(parser)
+    parser.add_networks()
+    parser.add_candidates()
     parser.add_argument(
         "--engine",
         choices=("auto", "networkx", "layered"),
@@ -42,7 +35,7 @@ def parse_args(argv):
         help="what computes betweenness: networkx, the equal but much faster layered engine, or auto: "
         "networkx as long as it takes a fraction of a second",
     )
-    add_figures_option(parser)
+    parser.add_folders(data=False)
     return parser.parse_args(argv)
 
 

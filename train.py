@@ -20,28 +20,13 @@ from mlp.checkpoint import save_checkpoint
 from mlp.data import DataSet
 from mlp.files import writable_folder
 from mlp.model import PIXELS
-from mlp.network import DEFAULT_CLASSES
-from mlp.training import in_tasks, memory_needed, refuse_more_than_memory, train_networks
+from mlp.training import in_tasks, memory_needed, refuse_more_than_memory, split_validation, train_networks
+from modularity.rows import grouped
 from modularity.tasks import mapped
 from report.networks import plot_history
-from report.options import (
-    REPOSITORY,
-    Parser,
-    add_data_option,
-    add_device_option,
-    add_figures_option,
-    add_work_options,
-    checkpoint_name,
-    decay,
-    digits,
-    hidden_layers,
-    integer,
-    real,
-    run,
-    several,
-    sparsities,
-)
-from report.results import grouped, percent, print_table, run_record, save_results
+from report.options import DEFAULT_DIGITS, REPOSITORY, Parser, checkpoint_name, decay, digits, hidden_layers, integer
+from report.options import real, run, several, sparsities
+from report.results import print_table, run_record, save_results, text
 from report.style import save_figure
 
 RECIPES = {
@@ -62,7 +47,7 @@ SWEPT = "lr", "dropout", "l1", "l2"
 def parse_args(argv):
     parser = Parser("Train a multilayer perceptron on a few MNIST digits, or many at once.")
     option = parser.add_argument
-    option("--digits", type=digits, default=DEFAULT_CLASSES, help="digits to tell apart, one output each")
+    option("--digits", type=digits, default=DEFAULT_DIGITS, help="digits to tell apart, one output each")
     option("--hidden-layers", type=hidden_layers, default="8,8,8", help="neurons of each hidden layer")
     option("--epochs", type=integer(1), default=30, help="passes over the training images")
     option("--batch-size", type=integer(1), default=128, help="images per step of Adam")
@@ -112,7 +97,7 @@ def parse_args(argv):
     option("--pruning-epochs", type=integer(1), default=20, help=what)
     what = "share of the training images set apart for validation"
     option("--val-fraction", type=share, default=0.1, help=what)
-    add_work_options(parser, "initial weights, validation images and their order")
+    parser.add_work("initial weights, validation images and their order")
     option(
         "--networks",
         type=integer(1),
@@ -130,9 +115,7 @@ def parse_args(argv):
     expansions = "; ".join(f"{name} is {options}" for name, options in RECIPES.items())
     what = f"the options of a published experiment, before all others on the command line: {expansions}"
     option("--recipe", choices=RECIPES, help=what)
-    add_figures_option(parser)
-    add_data_option(parser)
-    add_device_option(parser)
+    parser.add_folders()
     args = parser.parse_args(argv)
     if args.recipe:
         typed = args.argv
@@ -151,7 +134,8 @@ def main(argv=None):
     folder = writable_folder(args.save_dir)
     figures = writable_folder(args.figures_dir)
     test_labels = data.load(False, args.data_dir)[1]
-    images = len(data.load(True, args.data_dir)[1])
+    labels = data.load(True, args.data_dir)[1]
+    images = len(labels)
     count = args.networks * prod(len(getattr(args, name)) for name in SWEPT)
     needed = memory_needed(sizes, count, images, min(args.batch_size, images), args.separate_batches)
     refuse_more_than_memory(needed, sizes, count, args.device)
@@ -178,8 +162,8 @@ def main(argv=None):
         words.append((table, checkpoint))
 
     save_results(figures / "training_history", history, record)
-    held_out = round(args.val_fraction * images)
-    counts = {"training": images - held_out, "validation": held_out, "test": len(test_labels)}
+    sizes_of_splits = map(len, split_validation(labels, args.val_fraction, torch.Generator()))
+    counts = dict(zip(("training", "validation"), sizes_of_splits)) | {"test": len(test_labels)}
     pruned_from = before if args.pruning else None
     save_figure(plot_history(history, tests, len(data.classes), counts, pruned_from), figures / "training_history")
     for table, checkpoint in words:  # when all files are written, lest a closed pipe end the work
@@ -250,38 +234,29 @@ def results_per_network(losses, right, labels, digits, epochs):
     return rows
 
 
-def summary(tests, key, form):
-    """The mean over networks, and the range if there are several."""
+def summary(tests, key, template):
+    """The mean over networks, and the range if there are several, each in a template of one value."""
     values = [row[key] for row in tests]
-    mean = form(sum(values) / len(values))
-    return mean if len(values) == 1 else f"{mean} ({form(min(values))} to {form(max(values))})"
+    shown = [text(template, value) for value in (sum(values) / len(values), min(values), max(values))]
+    return shown[0] if len(values) == 1 else "{} ({} to {})".format(*shown)
 
 
 def printed(tests, data, labels):
-    """The printed table: overall, then per digit."""
-    images_per_digit = labels.bincount().tolist()
-    lines = [
-        {
-            "test images": "all",
-            "n": str(sum(images_per_digit)),
-            "loss": summary(tests, "loss", "{:.4f}".format),
-            "accuracy": summary(tests, "accuracy", percent),
-        }
-    ]
-    for label, n in zip(data.classes, images_per_digit):
-        accuracy = summary(tests, f"accuracy_{label}", percent)
+    """The table of one condition: all test images, then those of each class."""
+    whole = {"test images": "all", "n": str(len(labels)), "loss": summary(tests, "loss", "{:.4f}")}
+    lines = [whole | {"accuracy": summary(tests, "accuracy", "{:.1 %}")}]
+    for label, n in zip(data.classes, labels.bincount().tolist()):
+        accuracy = summary(tests, f"accuracy_{label}", "{:.1 %}")
         lines.append({"test images": data.class_name(label), "n": str(n), "loss": "", "accuracy": accuracy})
     return lines
 
 
 def printed_condition(tests):
     """A line of the table of a sweep."""
-    return {
-        "networks": tests[0]["condition"],
-        "n": str(len(tests)),
-        "epochs": summary(tests, "epoch", "{:.0f}".format),
-        "test loss": summary(tests, "loss", "{:.4f}".format),
-        "test accuracy": summary(tests, "accuracy", percent),
+    about = {"networks": tests[0]["condition"], "n": str(len(tests)), "epochs": summary(tests, "epoch", "{:.0f}")}
+    return about | {
+        "test loss": summary(tests, "loss", "{:.4f}"),
+        "test accuracy": summary(tests, "accuracy", "{:.1 %}"),
     }
 
 

@@ -30,7 +30,7 @@ class Network:
     seed: int | None = None
     init: str = "default"
     hyperparameters: dict = field(default_factory=dict)
-    truth: tuple | None = None
+    truth: list | None = None
 
     @property
     def name(self):

@@ -1,16 +1,19 @@
 """Ablation: what a network still gets right while a module is silent."""
 
+from itertools import islice
+
 import torch
 
 from mlp.model import hits, propagate
 from modularity.tasks import mapped
 
-BATCH_NUMBERS = 2**21
-"""Activations of a layer held at once: 8 MiB stay near the processor and are faster than more."""
+MANY_NUMBERS, MANY_IMAGES = 2**21, 2048
+"""Activations of a layer held at once, and images that go through all layers before the next ones do: 8 MiB stay near
+the processor and are faster than more."""
 
-IMAGES_AT_ONCE, FEW_IMAGES_AT_ONCE = 2048, 256
-"""Images that go through all layers before the next ones do, for the same reason: the fewer where the layers are wide and
-few of their neurons silent, since then there is less to compute than to read and write."""
+FEW_NUMBERS, FEW_IMAGES = 2**18, 128
+"""The same where few neurons of a wide layer are silent: there is less to compute than to read and write, so that all
+must stay in the processor's own cache."""
 
 TASK_NUMBERS = 2**32
 """Activations that one task of `against_controls` computes, about: a few seconds."""
@@ -40,53 +43,55 @@ def ablated_hits(model, modules, images, labels, progress=iter):
     progress: wraps the list of batches, as tqdm does.
     Returns int64 [modules, classes] on the CPU.
     """
-    weights, biases, widths = model.weights, model.biases, model.hidden_sizes
+    weights, biases = model.weights, model.biases
     order = labels.argsort(stable=True)  # the images of a class side by side
     labels = labels[order]
     images_per_class = labels.bincount(minlength=model.sizes[-1]).tolist()
     sums = propagate(weights, biases, images[order].T)
+    active = [values.relu() for values in sums[:-1]]
 
     distinct, place = torch.as_tensor(modules, dtype=torch.bool).cpu().unique(dim=0, return_inverse=True)
-    silent = distinct.to(images.device).split(widths, dim=1)
+    silent = distinct.to(images.device).split(model.hidden_sizes, dim=1)
     correct = torch.zeros(len(distinct), model.sizes[-1], dtype=torch.int64)
-    for start, count, rows in progress(_batches(distinct, model.sizes)):
-        images_at_once = IMAGES_AT_ONCE if count is None else FEW_IMAGES_AT_ONCE
-        later = [weight * ~layer[rows].unsqueeze(1) for weight, layer in zip(weights[start + 2 :], silent[start + 1 :])]
-        if count is None:
-            first = weights[start + 1] * ~silent[start][rows].unsqueeze(1)  # [modules, out, in]
+    for start, few, rows in progress(_batches(distinct, model.sizes)):
+        own, *later = (layer[rows].unsqueeze(1) for layer in silent[start:])
+        if few:
+            members = own.squeeze(1).nonzero()[:, 1].view(len(rows), -1)
+            columns = weights[start + 1].T[members].mT  # [modules, out, members]
         else:
-            members = silent[start][rows].nonzero()[:, 1].view(len(rows), count)
-            first = weights[start + 1].T[members].mT  # [modules, out, members]
-        right = []
-        for first_image in range(0, len(images), images_at_once):
-            some = slice(first_image, first_image + images_at_once)
-            active = sums[start][:, some].relu()
-            if count is None:
-                bias = biases[start + 1].expand(len(rows), -1)
-                own = propagate([first], [bias], active)[0]
+            columns, bias = weights[start + 1] * ~own, biases[start + 1].expand(len(rows), -1)  # [modules, out, in]
+        later = [weight * ~layer for weight, layer in zip(weights[start + 2 :], later)]
+        later_biases = [bias.expand(len(rows), -1) for bias in biases[start + 2 :]]
+        logits = []
+        for first in range(0, len(images), FEW_IMAGES if few else MANY_IMAGES):
+            some = slice(first, first + (FEW_IMAGES if few else MANY_IMAGES))
+            if few:
+                values = torch.baddbmm(sums[start + 1][:, some], columns, active[start][:, some][members], alpha=-1)
             else:
-                own = torch.baddbmm(sums[start + 1][:, some], first, active[members], alpha=-1)
-            if later:
-                own = propagate(later, [bias.expand(len(rows), -1) for bias in biases[start + 2 :]], own.relu_())[-1]
-            right.append(hits(own, labels[some]))
-        by_class = torch.cat(right, dim=1).split(images_per_class, dim=1)
+                values = propagate([columns], [bias], active[start][:, some])[0]
+            logits.append(propagate(later, later_biases, values.relu_())[-1] if later else values)
+        by_class = hits(torch.cat(logits, dim=2), labels).split(images_per_class, dim=1)
         correct[rows] = torch.stack([its_images.sum(1) for its_images in by_class], dim=1).cpu()
     return correct[place]
 
 
 def _batches(modules, sizes):
-    """What to ablate at once: [(first hidden layer, from 0, that is not intact; how many of its neurons are silent, or
-    None if it is cheaper to leave them out of the product; places of the modules)]."""
+    """What to ablate at once: [(first hidden layer, from 0, that is not intact; whether it is wide and few of its
+    neurons are silent, as many in each of the modules; places of the modules)].
+
+    Sums from which something is taken away keep its rounding, so that logits, which may be equal, are always summed up.
+    """
     counts = torch.stack([layer.sum(1) for layer in modules.split(sizes[1:-1], dim=1)], dim=1)
-    first = torch.cat([counts[:, :-1] > 0, torch.ones(len(counts), 1, dtype=torch.bool)], dim=1).int().argmax(1)
+    starts = torch.cat([counts[:, :-1] > 0, torch.ones(len(counts), 1, dtype=torch.bool)], dim=1).int().argmax(1)
     batches = []
-    for start in first.unique().tolist():
-        own = counts[:, start].masked_fill(4 * (counts[:, start] + 16) > sizes[start + 1], -1)
-        for count in own[first == start].unique().tolist():
-            rows = ((first == start) & (own == count)).nonzero().flatten()
-            images = IMAGES_AT_ONCE if count < 0 else FEW_IMAGES_AT_ONCE
-            together = max(1, BATCH_NUMBERS // (images * max(sizes[start + 2 :])))
-            batches += [(start, None if count < 0 else count, some) for some in rows.split(together)]
+    for start in starts.unique().tolist():
+        many = 4 * (counts[:, start] + 16) > sizes[start + 1]
+        own = counts[:, start].masked_fill(many | (start + 3 == len(sizes)), 0)
+        for count in own[starts == start].unique().tolist():
+            numbers = FEW_NUMBERS // FEW_IMAGES if count else MANY_NUMBERS // MANY_IMAGES
+            rows = ((starts == start) & (own == count)).nonzero().flatten()
+            together = max(1, numbers // max(count, *sizes[start + 2 :]))
+            batches += [(start, count > 0, some) for some in rows.split(together)]
     return batches
 
 
@@ -102,12 +107,13 @@ def against_controls(networks, modules, controls, data_dir, device, jobs):
     for network, own, groups in zip(networks, modules, controls):
         together = max(1, TASK_NUMBERS // (10_000 * sum(network.model.sizes[1:])))
         everything = torch.cat([torch.zeros(1, own.shape[1], dtype=torch.bool), own, *groups])
-        tasks += [(network, some, data_dir, device) for some in everything.split(together)]
-        parts.append([1, len(own), *map(len, groups)])
-    hits_of_tasks = torch.cat(list(mapped(_test_hits, tasks, 1 if device.type == "cuda" else jobs, "lesions")))
+        pieces = everything.split(together)
+        tasks += [(network, some, data_dir, device) for some in pieces]
+        parts.append((len(pieces), [1, len(own), *map(len, groups)]))
+    done = mapped(_test_hits, tasks, 1 if device.type == "cuda" else jobs, "lesions")
     found = []
-    for lengths, its_hits in zip(parts, hits_of_tasks.split([sum(lengths) for lengths in parts])):
-        intact, own, *groups = its_hits.split(lengths)
+    for count, lengths in parts:
+        intact, own, *groups = torch.cat(list(islice(done, count))).split(lengths)
         found.append((intact[0], own, groups))
     return found
 

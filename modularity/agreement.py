@@ -1,9 +1,9 @@
 """Agreement: whether neurons that see alike are those that act alike, and who trained them so (Lange et al. 2022)."""
 
+import sys
 from itertools import combinations, product
 
 import numpy
-from sklearn.metrics import adjusted_rand_score
 
 from mlp.network import ALL, BASELINE
 from modularity.communities import maximise_modularity
@@ -82,6 +82,8 @@ def compare_partitions(labels, others):
     Returns {"similarity": `element_centric_similarity`, "shuffled": `shuffled_similarity`, "adjusted_rand": the Rand
     index adjusted for chance (Hubert & Arabie 1985), 0 for shuffled labels on average}.  labels, others: [n].
     """
+    from sklearn.metrics import adjusted_rand_score  # here, for its import takes a second, while tasks are at work
+
     return {
         "similarity": element_centric_similarity(labels, others),
         "shuffled": shuffled_similarity(labels, others),
@@ -93,8 +95,13 @@ def hyperparameters(network):
     """The numbers that describe its training, None where one is not known, and its share of zeros to two decimals."""
     zeros = sum(int((weight == 0).sum()) for weight in network.weights)
     share = round(zeros / sum(weight.numel() for weight in network.weights), 2)  # 0.9 of a pruned one, 0 of others
-    known = {name: network.hyperparameters.get(name) for name in HYPERPARAMETERS} | {"zeros": share}
+    known = {name: _number(network.hyperparameters.get(name)) for name in HYPERPARAMETERS} | {"zeros": share}
     return known if network.condition != BASELINE else dict.fromkeys(known)
+
+
+def _number(value):
+    """What a file says, if it is a number to reckon with: finite, and no whole number beyond all floats."""
+    return value if isinstance(value, (int, float)) and abs(value) <= sys.float_info.max else None
 
 
 def modularity_row(network, accuracy, layer, measure, labels, modularity):

@@ -164,17 +164,15 @@ def _accuracies(network, intact, hits, images_per_class):
 
 
 def mean_percentiles(rows, classes):
-    """One row per network: its accuracy, its candidates, and their mean percentile in each effect among each null.
+    """One row per network: its candidates, and their mean percentile in each effect among each null.
 
-    rows: of `candidate_rows`, of all networks.
+    rows: of `candidate_rows`, of all networks.  balanced_accuracy is the mean over classes.
     """
     networks = []
     for intact, *candidates in grouped(rows, "network"):
-        row = {"network": intact["network"], "seed": intact["seed"]}
-        row |= {
-            "accuracy": defined_mean(intact[f"accuracy_{label}"] for label in classes),
-            "candidates": len(candidates),
-        }
+        accuracy = defined_mean(intact[f"accuracy_{label}"] for label in classes)
+        row = {"network": intact["network"], "seed": intact["seed"], "balanced_accuracy": accuracy}
+        row["candidates"] = len(candidates)
         for effect, null in product(EFFECTS, NULLS):
             row[f"{effect}_{null}"] = defined_mean(candidate[f"{effect}_{null}_percentile"] for candidate in candidates)
         networks.append(row)

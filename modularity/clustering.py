@@ -5,10 +5,8 @@ from inspect import signature
 
 import numpy
 import scipy
-import scipy.sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
-from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from mlp import InputError
@@ -30,6 +28,8 @@ def spectral_clusters(adjacency, k, seed):
     Returns integer labels [n], 0..k-1, and -1 for nodes without edges.  Warns if the sparse eigen solver failed and a
     dense one took over.  Raises InputError unless 2 <= k <= nodes with edges.
     """
+    from sklearn.cluster import KMeans  # here, for its import takes a second, which the tasks share
+
     adjacency = scipy.sparse.csr_array(adjacency, dtype=float)
     degrees = adjacency.sum(1)
     connected = degrees > 0

@@ -2,7 +2,6 @@
 
 import random
 
-import igraph
 import numpy
 
 
@@ -15,6 +14,8 @@ def maximise_modularity(adjacency, restarts, seed):
     adjacency: symmetric (up to rounding), non-negative [n, n], as a tensor or array; the diagonal is left out.
     Returns integer labels [n], by falling size, and Q.  Nodes without edges are -1; without any edge Q is NaN.
     """
+    import igraph  # here, for only tasks use it
+
     adjacency = numpy.asarray(adjacency, dtype=float)
     adjacency = (adjacency + adjacency.T) / 2
     numpy.fill_diagonal(adjacency, 0)

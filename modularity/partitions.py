@@ -4,13 +4,17 @@ Each definition is a function (network, images, k, seed) -> integer labels [hidd
 cluster, and an entry of PARTITIONS.
 """
 
+from functools import partial
+
 import numpy
 import scipy
 import torch
 
 from mlp import InputError
 from modularity.clustering import spectral_clusters
+from modularity.communities import maximise_modularity
 from modularity.graph import weight_adjacency
+from modularity.similarity import MEASURES, similarities
 
 
 def by_weights(network, images, k, seed):
@@ -52,12 +56,29 @@ def by_activations_locally(network, images, k, seed):
     return _local_clusters(blocks, [slice(None)] * len(widths), globally, widths, seed)
 
 
-PARTITIONS = {
+def by_similarity(measure, network, images, k, seed):
+    """Communities of each hidden layer by one of the MEASURES of similarity (Lange et al. 2022); k plays no part.
+
+    images: [n, inputs], on the network's device.  Neurons that are like no other are in no cluster.
+    """
+    labels, clusters = [], 0
+    for matrix in similarities(network.model, images)[measure]:
+        own, _ = maximise_modularity(matrix, RESTARTS, seed)
+        labels.append(numpy.where(own < 0, own, own + clusters))
+        clusters += own.max() + 1
+    return numpy.concatenate(labels)
+
+
+CASPER = {
     "weights, global": by_weights,
     "weights, local": by_weights_locally,
     "activations, global": by_activations,
     "activations, local": by_activations_locally,
 }
+"""The four of Casper et al. (2021)."""
+PARTITIONS = CASPER | {measure: partial(by_similarity, measure) for measure in MEASURES}
+RESTARTS = 100
+"""Of the search for communities."""
 
 
 def squared_correlations(activations):

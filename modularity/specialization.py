@@ -11,15 +11,9 @@ from modularity.effects import accuracy_effect, class_range, exact_drops, range_
 from modularity.lesions import lesion_row, measure_lesions, parts_of
 from modularity.nulls import random_partition
 from modularity.optimal_images import optimal_images, output_entropies
-from modularity.partitions import PARTITIONS
+from modularity.partitions import CASPER
 from modularity.rows import by_seed, defined_mean, grouped, seed_means
-from modularity.significance import (
-    adjusted,
-    centred,
-    combine_networks,
-    compare_with_controls,
-    fisher_p_value,
-)
+from modularity.significance import adjusted, centred, combine_networks, compare_with_controls, fisher_p_value
 from modularity.tasks import mapped
 
 MEASURES = {"accuracy": "left", "range": "right", "score": "right", "entropy": "left"}
@@ -39,12 +33,12 @@ def measured_parts(networks, clusters, draws, seed, data_dir, device, jobs):
     Returns for all networks together [{"row": its numbers, "picture": ...}]; what was too small or too large to be
     tested has few numbers, and no picture.
     """
-    tasks = [(name, network, clusters, seed, data_dir, device) for network in networks for name in PARTITIONS]
+    tasks = [(name, network, clusters, seed, data_dir, device) for network in networks for name in CASPER]
     jobs = 1 if device.type == "cuda" else jobs
     labels = list(mapped(_partition, tasks, jobs, "partitions"))
     parts = []
     for place, network in enumerate(networks):
-        its_labels = dict(zip(PARTITIONS, labels[place * len(PARTITIONS) :]))
+        its_labels = dict(zip(CASPER, labels[place * len(CASPER) :]))
         generator = torch.Generator().manual_seed(seed + network.number)
         parts.append(list(_parts_of_network(network, its_labels, draws, generator)))
     tested = [[part for part in its_parts if part["row"]["status"] == "tested"] for its_parts in parts]
@@ -64,7 +58,7 @@ def _partition(name, network, clusters, seed, data_dir, device):
     generator = torch.Generator().manual_seed(seed + network.number)
     images = images[torch.randperm(len(images), generator=generator)[:ACTIVATION_IMAGES]].to(device)
     network.model.to(device)
-    return PARTITIONS[name](network, images, clusters, seed)
+    return CASPER[name](network, images, clusters, seed)
 
 
 def _parts_of_network(network, labels, draws, generator):

@@ -1,11 +1,14 @@
 """Figures of clusters of neurons, and of the weight that they cut."""
 
+from operator import itemgetter
+
 import numpy
 from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
 
 from modularity.graph import strengths, weight_adjacency
-from report.style import CANDIDATE_COLOR, GREY, cluster_color, styled
+from modularity.rows import grouped
+from report.panels import bare, column, figure_of, white_lines
+from report.style import BLUE, CENTERED, GREY, RED, cluster_color, styled
 
 MOST_BLOCKS = 300  # rows of the picture of |w|: about as many as its pixels
 
@@ -21,55 +24,30 @@ def plot_n_cuts(rows, shuffles, nulls, clusters):
     rows: `condition`, `network`, `n_cut`, `<null>_p`.  shuffles: `condition`, `network`, `null`, `n_cut`.
     nulls: {null: what it means}.
     """
-    conditions = list(dict.fromkeys(row["condition"] for row in rows))
+    name_of = itemgetter("condition", "network")
+    groups = grouped(rows, "condition")
     places, position = {}, 0.0
-    for condition in conditions:
-        for row in rows:
-            if row["condition"] == condition:
-                places[condition, row["network"]] = position
-                position += 1
+    for group in groups:
+        for row in group:
+            places[name_of(row)] = position
+            position += 1
         position += 0.8
-    figure = Figure(figsize=(9, 4.4), layout="constrained")
-    axes = figure.subplots()
-    for null, shift, color in zip(nulls, (-0.22, 0.22), (GREY, "#3f90da")):
-        at = [places[row["condition"], row["network"]] + shift for row in shuffles if row["null"] == null]
-        values = [row["n_cut"] for row in shuffles if row["null"] == null]
-        copies = len(values) // len(rows)
-        axes.scatter(
-            at,
-            values,
-            marker="_",
-            s=(120 / position) ** 2,
-            linewidths=0.8,
-            color=color,
-            alpha=0.6,
-            label=f"{nulls[null]} ({copies} each)",
-        )
-    axes.scatter(
-        [places[row["condition"], row["network"]] for row in rows],
-        [row["n_cut"] for row in rows],
-        marker="D",
-        s=26,
-        color=CANDIDATE_COLOR,
-        edgecolors="white",
-        linewidths=0.6,
-        zorder=3,
-        label="the network",
-    )
-    middles = []
-    for condition in conditions:
-        group = [row for row in rows if row["condition"] == condition]
-        middles.append(numpy.mean([places[condition, row["network"]] for row in group]))
-    counts = [sum(row["condition"] == condition for row in rows) for condition in conditions]
-    axes.set_xticks(
-        middles,
-        [f"{condition}\nn = {n}".replace(", ", ",\n") for condition, n in zip(conditions, counts)],
-    )
+    figure, [[axes]] = figure_of(9, 4.4)
+    for null, shift, color in zip(nulls, (-0.22, 0.22), (GREY, BLUE)):
+        copies = [row for row in shuffles if row["null"] == null]
+        at = [places[name_of(row)] + shift for row in copies]
+        style = {"marker": "_", "s": (120 / position) ** 2, "linewidths": 0.8, "color": color, "alpha": 0.6}
+        name = f"{nulls[null]} ({len(copies) // len(rows)} each)"
+        axes.scatter(at, column(copies, "n_cut"), **style, label=name)
+    style = {"marker": "D", "s": 26, "color": RED, "edgecolors": "white", "linewidths": 0.6, "zorder": 3}
+    axes.scatter([places[name_of(row)] for row in rows], column(rows, "n_cut"), **style, label="the network")
+    middles = [numpy.mean([places[name_of(row)] for row in group]) for group in groups]
+    names = [f"{group[0]['condition']}\nn = {len(group)}".replace(", ", ",\n") for group in groups]
+    axes.set_xticks(middles, names)
     axes.tick_params(axis="x", length=0)
     axes.set(ylabel=f"n-cut of {clusters} clusters (lower: more clustered)", xlim=(-0.8, position - 1))
     figure.legend(loc="outside lower center", ncols=3, markerscale=1.5)
-    title = "n-cut of each network against its own shuffled copies (compare within a column only)"
-    axes.set_title(title, loc="left")
+    axes.set_title("n-cut of each network against its own shuffled copies (compare within a column only)", loc="left")
     return figure
 
 
@@ -82,88 +60,65 @@ def plot_clusters(weights, labels, title):
     sizes = [weights[0].shape[1], *map(len, weights)]
     layers = numpy.repeat(numpy.arange(len(sizes)), sizes)
     clusters = sorted(set(labels.tolist()) - {-1}, key=lambda cluster: layers[labels == cluster].mean())
-    figure = Figure(figsize=(10, 4.8), layout="constrained")
-    columns, matrix = figure.subplots(1, 2, width_ratios=(1.25, 1))
+    title += f": {len(clusters)} clusters"
+    figure, [[left, right]] = figure_of(10, 4.8, title, columns=2, width_ratios=(1.25, 1))
+    draw_layers(left, weights, [labels[layers == layer] for layer in range(len(sizes))], clusters)
+    image = draw_matrix(right, weights, labels, clusters)
+    figure.colorbar(image, ax=right, fraction=0.045, pad=0.02, label="mean |w| (0: no edge)")
+    return figure
 
-    middle = {}
-    for layer in range(len(sizes)):
-        living = [labels[(layers == layer)] == cluster for cluster in clusters]
-        bottom, total = 0.0, max(1, sum(int(members.sum()) for members in living))
-        for cluster, members in zip(clusters, living):
-            height = members.sum() / total
+
+def draw_layers(axes, weights, labels, clusters):
+    """A column per layer, made of its clusters; between two layers the share of |w| that joins each two clusters.
+
+    labels: one vector per layer.
+    """
+    middles = []
+    for layer, its_labels in enumerate(labels):
+        sizes = numpy.array([(its_labels == cluster).sum() for cluster in clusters])
+        heights = sizes / max(1, sizes.sum())
+        starts = numpy.append(0, heights.cumsum()[:-1])
+        middles.append(starts + heights / 2)
+        for cluster, height, start, middle in zip(clusters, heights, starts, middles[layer]):
+            style = {"color": cluster_color(cluster), "edgecolor": "white", "linewidth": 0.5, "zorder": 3}
             if height:
-                columns.bar(
-                    layer,
-                    height,
-                    0.32,
-                    bottom,
-                    color=cluster_color(cluster),
-                    edgecolor="white",
-                    linewidth=0.5,
-                    zorder=3,
-                )
-                middle[layer, cluster] = bottom + height / 2
-                if height > 0.03:
-                    columns.text(layer, bottom + height / 2, cluster, ha="center", va="center", fontsize=7, zorder=4)
-            bottom += height
+                axes.bar(layer, height, 0.32, start, **style)
+            if height > 0.03:
+                axes.text(layer, middle, cluster, **CENTERED, fontsize=7, zorder=4)
     for layer, strength in enumerate(strengths(weights)):
-        before, after = labels[layers == layer], labels[layers == layer + 1]
-        table = numpy.array(
-            [
-                [strength[after == target][:, before == source].sum().item() for source in clusters]
-                for target in clusters
-            ]
-        )
+        sources, targets = ([group == cluster for cluster in clusters] for group in labels[layer : layer + 2])
+        table = numpy.array([[strength[target][:, source].sum().item() for source in sources] for target in targets])
         table /= table.sum() or 1
-        for row, target in enumerate(clusters):
-            for column, source in enumerate(clusters):
-                if table[row, column] > 0.002:
-                    inside = source == target
-                    columns.plot(
-                        [layer + 0.16, layer + 1 - 0.16],
-                        [middle[layer, source], middle[layer + 1, target]],
-                        color=cluster_color(source) if inside else GREY,
-                        alpha=0.9 if inside else 0.22,
-                        linewidth=60 * table[row, column],
-                        solid_capstyle="butt",
-                        zorder=2 if inside else 1,
-                    )
-    names = [layer_name(layer, len(sizes)) for layer in range(len(sizes))]
-    living = [int((labels[layers == layer] >= 0).sum()) for layer in range(len(sizes))]
-    columns.set_xticks(range(len(sizes)), [f"{name}\nn = {n}" for name, n in zip(names, living)])
-    columns.tick_params(length=0)
-    columns.set(
-        yticks=[],
-        ylim=(0, 1),
-        title="neurons by cluster; lines: share of |w| between layers,\ncoloured within a cluster",
-    )
-    columns.spines["left"].set_visible(False)
-    columns.spines["bottom"].set_visible(False)
+        for target, source in zip(*numpy.nonzero(table > 0.002)):
+            inside = {"color": cluster_color(clusters[source]), "alpha": 0.9, "zorder": 2}
+            style = inside if source == target else {"color": GREY, "alpha": 0.22, "zorder": 1}
+            ends = [middles[layer][source], middles[layer + 1][target]]
+            width = 60 * table[target, source]
+            axes.plot([layer + 0.16, layer + 1 - 0.16], ends, linewidth=width, solid_capstyle="butt", **style)
+    living = [(its_labels >= 0).sum() for its_labels in labels]
+    names = [f"{layer_name(layer, len(labels))}\nn = {n}" for layer, n in enumerate(living)]
+    axes.set_xticks(range(len(labels)), names)
+    bare(axes)
+    title = "neurons by cluster; lines: share of |w| between layers,\ncoloured within a cluster"
+    axes.set(yticks=[], ylim=(0, 1), title=title)
 
+
+def draw_matrix(axes, weights, labels, clusters):
+    """|w| between all neurons in the order of clusters, averaged over blocks where these are smaller than a pixel."""
     order = numpy.concatenate([numpy.flatnonzero(labels == cluster) for cluster in clusters])
     dense = weight_adjacency(weights)[order][:, order].toarray()
-    bins = numpy.linspace(0, len(order), min(len(order), MOST_BLOCKS), endpoint=False).astype(int)
+    n = len(order)
+    bins = numpy.linspace(0, n, min(n, MOST_BLOCKS), endpoint=False).astype(int)
     binned = numpy.add.reduceat(numpy.add.reduceat(dense, bins, 0), bins, 1)
-    area = numpy.outer(*[numpy.diff([*bins, len(order)])] * 2)
-    image = matrix.imshow(
-        binned / area,
-        cmap="cividis",
-        norm=PowerNorm(0.4),
-        extent=(0, len(order), len(order), 0),
-        interpolation="nearest",
-    )
-    ends = numpy.cumsum([(labels == cluster).sum() for cluster in clusters])
-    starts = numpy.concatenate([[0], ends[:-1]])
-    for end in ends[:-1]:
-        matrix.axhline(end, color="white", linewidth=0.4)
-        matrix.axvline(end, color="white", linewidth=0.4)
-    wide = [place for place in range(len(clusters)) if ends[place] - starts[place] > 0.02 * len(order)]
-    ticks = [(starts[place] + ends[place]) / 2 for place in wide]
-    matrix.set_xticks(ticks, [clusters[place] for place in wide], fontsize=7)
-    matrix.set_yticks(ticks, [clusters[place] for place in wide], fontsize=7)
-    matrix.tick_params(length=0)
-    matrix.spines[:].set_visible(False)
-    matrix.set(title=f"mean |w|, {len(order):,} neurons ordered by cluster", xlabel="cluster", ylabel="cluster")
-    figure.colorbar(image, ax=matrix, fraction=0.045, pad=0.02, label="mean |w| (0: no edge)")
-    figure.suptitle(f"{title}: {len(clusters)} clusters", fontsize=10)
-    return figure
+    widths = numpy.diff(bins, append=n)
+    style = {"cmap": "cividis", "norm": PowerNorm(0.4), "interpolation": "nearest"}
+    image = axes.imshow(binned / numpy.outer(widths, widths), extent=(0, n, n, 0), **style)
+    sizes = numpy.array([(labels == cluster).sum() for cluster in clusters])
+    ends = sizes.cumsum()
+    white_lines(axes, ends[:-1], 0.4)
+    wide = sizes > 0.02 * n
+    for set_ticks in (axes.set_xticks, axes.set_yticks):
+        set_ticks((ends - sizes / 2)[wide], numpy.array(clusters)[wide], fontsize=7)
+    bare(axes)
+    axes.set(title=f"mean |w|, {n:,} neurons ordered by cluster", xlabel="cluster", ylabel="cluster")
+    return image

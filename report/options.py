@@ -16,6 +16,7 @@ from mlp.network import ALL, BASELINE, DEFAULT_CLASSES, load_records, refuse_twi
 from report.interruption import say_interrupted
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+DEFAULT_DIGITS = ",".join(map(str, DEFAULT_CLASSES))
 LARGEST_SEED = 2**32 - 1
 """The largest that scikit-learn takes."""
 MOST_DRAWS = 10_000
@@ -50,6 +51,50 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message}\n")
+
+    # The options that scripts share.
+
+    def add_networks(self, many=False):
+        """What to analyse: a checkpoint or, into args.checkpoints, `many`; which network of it; and of which digits."""
+        default = "(default: the one that train.py saves for --digits)"
+        self.add_argument(
+            "checkpoints" if many else "checkpoint",
+            type=Path,
+            nargs="*" if many else "?",
+            metavar="CHECKPOINT",
+            help=f"a file saved by train.py, or a plain state dict of an MLP {default}",
+        )
+        what = "of a checkpoint with many networks, take only number K, from 0 (default: all)"
+        self.add_argument("--network", type=integer(0), metavar="K", help=what)
+        what = (
+            f"what the outputs of the network stand for (default: what the checkpoint says, or else {DEFAULT_DIGITS})"
+        )
+        self.add_argument("--digits", type=digits, help=what)
+
+    def add_candidates(self):
+        """What makes a neuron a candidate."""
+        quantile = real(lambda q: 0 <= q <= 1, "from 0 to 1")
+        what = "a candidate's in-degree reaches at least this quantile of its layer"
+        self.add_argument("--in-degree-quantile", type=quantile, default=0.5, help=what)
+        what = "a candidate's betweenness is at most this quantile of its layer"
+        self.add_argument("--betweenness-quantile", type=quantile, default=0.5, help=what)
+        what = "keep only so many candidates, those that rank highest by in-degree in their layers (default: all)"
+        self.add_argument("--max-candidates", type=integer(1), help=what)
+
+    def add_work(self, decides):
+        """How the work is done: --seed, which `decides` much, and --device and --jobs, which decide nothing."""
+        self.add_argument("--seed", type=integer(0, LARGEST_SEED), default=0, help=f"decides {decides}")
+        what = "processes that work at the same time, at most one per core; changes no number (default: all cores)"
+        self.add_argument("--jobs", type=integer(1, MOST_JOBS), default=cpu_count(), help=what)
+        self.add_argument("--device", type=device, default="auto", help="cpu, cuda, or auto: cuda where there is one")
+
+    def add_folders(self, data=True):
+        """Where results go, and where the images of the `data` sets are."""
+        folder = REPOSITORY / "figures"
+        self.add_argument("--figures-dir", type=Path, default=folder, help="folder for figures and numbers")
+        what = "folder that holds MNIST/raw/; what is missing there is downloaded"
+        if data:
+            self.add_argument("--data-dir", type=Path, default=REPOSITORY / "data", help=what)
 
 
 def run(main, argv=None):
@@ -174,54 +219,7 @@ def device(text):
     return torch.device("cuda" if text != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-# The options that scripts share.
-
-
-def add_figures_option(parser):
-    folder = REPOSITORY / "figures"
-    parser.add_argument("--figures-dir", type=Path, default=folder, help="folder for figures and numbers")
-
-
-def add_data_option(parser):
-    what = "folder that holds MNIST/raw/; what is missing there is downloaded"
-    parser.add_argument("--data-dir", type=Path, default=REPOSITORY / "data", help=what)
-
-
-def add_device_option(parser):
-    parser.add_argument("--device", type=device, default="auto", help="cpu, cuda, or auto: cuda where there is one")
-
-
-def add_work_options(parser, decides):
-    """How the work is done: --seed, which `decides` much, and --jobs, which decides nothing."""
-    parser.add_argument("--seed", type=integer(0, LARGEST_SEED), default=0, help=f"decides {decides}")
-    what = "processes that work at the same time, at most one per core; changes no number"
-    parser.add_argument("--jobs", type=integer(1, MOST_JOBS), default=cpu_count(), help=f"{what} (default: all cores)")
-
-
-def add_network_options(parser, many=False):
-    parser.add_argument(
-        "checkpoints" if many else "checkpoint",
-        type=Path,
-        nargs="*" if many else "?",
-        metavar="CHECKPOINT",
-        help="a file saved by train.py, or a plain state dict of an MLP "
-        "(default: the one that train.py saves for --digits)",
-    )
-    what = "of a checkpoint with many networks, take only number K, from 0 (default: all)"
-    parser.add_argument("--network", type=integer(0), metavar="K", help=what)
-    default = ",".join(map(str, DEFAULT_CLASSES))
-    what = f"what the outputs of the network stand for (default: what the checkpoint says, or else {default})"
-    parser.add_argument("--digits", type=digits, help=what)
-
-
-def add_candidate_options(parser):
-    quantile = real(lambda q: 0 <= q <= 1, "from 0 to 1")
-    what = "a candidate's in-degree reaches at least this quantile of its layer"
-    parser.add_argument("--in-degree-quantile", type=quantile, default=0.5, help=what)
-    what = "a candidate's betweenness is at most this quantile of its layer"
-    parser.add_argument("--betweenness-quantile", type=quantile, default=0.5, help=what)
-    what = "keep only so many candidates, those that rank highest by in-degree in their layers (default: all)"
-    parser.add_argument("--max-candidates", type=integer(1), help=what)
+# The networks that the command line names.
 
 
 def checkpoint_name(digits, stage=""):

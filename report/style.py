@@ -1,46 +1,35 @@
 """How every figure of this repository looks, whatever the user's own matplotlib settings are."""
 
-import functools
-
 import matplotlib
 import numpy
 from matplotlib.colors import to_rgb
+from matplotlib.patheffects import withStroke
 
 from mlp.files import replacing
 
-STYLE = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "legend.frameon": False,
-    "savefig.dpi": 200,
-    "pdf.fonttype": 42,  # TrueType, which other programs can edit and search
-    "text.parse_math": False,  # a name with two $ in it is a name
-}
-
+STYLE = {"font.size": 9, "axes.titlesize": 10, "figure.titlesize": 10, "savefig.dpi": 200, "legend.frameon": False}
+STYLE |= {"axes.spines.top": False, "axes.spines.right": False}
+STYLE |= {"pdf.fonttype": 42}  # TrueType, which other programs can edit and search
+STYLE |= {"text.parse_math": False}  # a name with two $ in it is a name
 
 # petroff10 (Petroff 2021), arranged so that the default digits are the easiest to tell apart
 DIGIT_COLORS = "#94a4a2 #b9ac70 #92dadd #3f90da #e76300 #ffa90e #717581 #832db6 #a96b59 #bd1f01".split()
-CANDIDATE_COLOR = "#bd1f01"
-GREY = "#717581"
+PALE, _, _, BLUE, ORANGE, YELLOW, GREY, VIOLET, _, RED = DIGIT_COLORS
+
+DASHED = {"color": GREY, "linestyle": "--", "linewidth": 1}
+NULL_BAR = {"color": "#d9d9d9", "edgecolor": "#9c9c9c"}  # the interval that a null fills
+CENTERED = {"ha": "center", "va": "center"}
+OFFSET = {"textcoords": "offset points"}  # of text beside what it names
+OUTLINED = {"path_effects": [withStroke(linewidth=2, foreground="white")]}  # text over marks
+
+styled = matplotlib.rc_context(matplotlib.rcParamsDefault | STYLE)
+"""Decorates what draws, or saves, in this style."""
 
 
 def cluster_color(cluster):
     """A colour per cluster: ten, and then the same ten paler."""
     color = numpy.array(to_rgb(DIGIT_COLORS[cluster % 10]))
     return tuple(1 - (1 - color) * 0.5 ** (cluster // 10))
-
-
-def styled(function):
-    """Draw, or save, in this style."""
-
-    @functools.wraps(function)
-    def wrapper(*args, **kwargs):
-        with matplotlib.rc_context(matplotlib.rcParamsDefault | STYLE):
-            return function(*args, **kwargs)
-
-    return wrapper
 
 
 @styled

@@ -1,9 +1,14 @@
+import importlib
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -11,9 +16,11 @@ from hypothesis import settings
 
 from mlp.data import load_digits
 from mlp.model import initial_model
+from report.options import run
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+torch.set_num_threads(1)  # sums on one core have one order
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -30,20 +37,47 @@ def workshop(tmp_path_factory):
     return place
 
 
+def shell(script, *arguments, cwd, **options):
+    """Runs a script as a user would, in a process of its own: shell("train.py", "--epochs", "1", cwd=...)."""
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, str(script), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, **options)
+
+
+def call(script, *arguments):
+    """Runs a script in this process, where nothing is imported again: what `shell` returns, as far as tests ask."""
+    main = importlib.import_module(script.removesuffix(".py")).main
+    words = list(map(str, arguments))
+    printed, complaints = io.StringIO(), io.StringIO()
+    with (
+        patch.object(sys, "argv", [script]),
+        redirect_stdout(printed),
+        redirect_stderr(complaints),
+        warnings.catch_warnings(record=True) as warned,
+    ):
+        warnings.simplefilter("default")
+        warnings.simplefilter("ignore", DeprecationWarning)  # as Python does
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        status = 0
+        try:
+            run(main, words)
+        except SystemExit as stop:
+            status = stop.code or 0
+    said = "".join(f"{warning.category.__name__}: {warning.message}\n" for warning in warned)
+    return subprocess.CompletedProcess([script, *words], status, printed.getvalue(), complaints.getvalue() + said)
+
+
+def succeed(script, *arguments):
+    """`call`, of what must succeed.  Where to write has to be named, for the defaults lie in the repository."""
+    assert "--figures-dir" in arguments
+    assert script != "train.py" or "--save-dir" in arguments
+    done = call(script, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 @pytest.fixture(scope="session")
-def shell():
-    """Runs a script as a user would: shell("train.py", "--epochs", "1", cwd=...)."""
-
-    def run(script, *arguments, cwd, **options):
-        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, str(script), *map(str, arguments)]
-        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, **options)
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def readme_network(workshop, shell):
+def readme_network(workshop):
     """The network of the README, trained by the command of the README, verbatim: (checkpoint, what was printed)."""
     command = "train.py --epochs 30 --batch-size 128 --lr 0.001 --hidden-layers 8,8,8 --save-dir ./mlp"
     done = shell(*command.split(), cwd=workshop)

@@ -1,15 +1,33 @@
 import copy
 import math
 
+import pytest
 import torch
+from conftest import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import mlp.ablation
-from mlp.ablation import ablated_accuracy
+import modularity.ablation
+from mlp.data import DataSet
 from mlp.model import MLP, initial_model
+from mlp.network import Network
+from modularity.ablation import ablated_accuracy, ablated_hits, against_controls
 
 HIDDEN = 15  # hidden neurons of small_model
+
+
+def lively(model):
+    """An untrained network that says different things of different images, whatever is silent."""
+    with torch.no_grad():
+        for weight, bias in zip(model.weights, model.biases):
+            weight.mul_(3)
+            bias.mul_(0.5)
+    return model
+
+
+@pytest.fixture
+def small_model(small_model):
+    return lively(small_model)
 
 
 def random_modules(count, seed=0):
@@ -41,22 +59,70 @@ def test_equals_a_python_loop_over_images(small_model, digit_images):
     modules = random_modules(4)
     expected = [accuracy_by_hand(small_model, module, images, labels) for module in modules]
     assert ablated_accuracy(small_model, modules, images, labels).tolist() == expected
+    assert len(set(map(tuple, expected))) > 2
+
+
+def hits_of_a_copy(model, module, images, labels):
+    """With the outgoing weights of the module at zero."""
+    lesioned = copy.deepcopy(model)
+    with torch.no_grad():
+        for layer, silent in enumerate(module.split(model.hidden_sizes)):
+            lesioned.weights[layer + 1][:, silent] = 0
+        correct = lesioned(images).argmax(1) == labels
+    return [correct[labels == digit].sum().item() for digit in range(3)]
 
 
 @settings(max_examples=30)
 @given(st.integers(0, 10**6))
 def test_equals_zeroing_the_outgoing_weights_of_a_copy(seed):
-    model = initial_model((10, 6, 5, 4, 3), seed)
+    model = lively(initial_model((10, 6, 5, 4, 3), seed))
     generator = torch.Generator().manual_seed(seed)
-    images, labels = torch.rand(50, 10, generator=generator), torch.arange(50) % 3
+    images, labels = torch.randn(50, 10, generator=generator), torch.arange(50) % 3
     modules = random_modules(5, seed)
     for module, accuracy in zip(modules, ablated_accuracy(model, modules, images, labels)):
-        lesioned = copy.deepcopy(model)
-        with torch.no_grad():
-            for layer, silent in enumerate(module.split(model.hidden_sizes)):
-                lesioned.weights[layer + 1][:, silent] = 0
-            correct = lesioned(images).argmax(1) == labels
-        assert accuracy.tolist() == [correct[labels == digit].double().mean().item() for digit in range(3)]
+        counts = hits_of_a_copy(model, module, images, labels)
+        assert accuracy.tolist() == [count / (labels == digit).sum().item() for digit, count in enumerate(counts)]
+
+
+@pytest.mark.parametrize("images_at_once", [37, 512])
+@pytest.mark.parametrize("sizes", [(10, 300, 3), (10, 300, 200, 3), (10, 300, 300, 20, 3)])
+def test_few_silent_neurons_of_wide_layers_are_taken_away_from_the_intact_sums(sizes, images_at_once, monkeypatch):
+    """From none to as many as are not few any more, in the first layer, the last, or all."""
+    monkeypatch.setattr(modularity.ablation, "FEW_IMAGES", images_at_once)
+    model = lively(initial_model(sizes, seed=0))
+    generator = torch.Generator().manual_seed(0)
+    images, labels = torch.randn(200, 10, generator=generator), torch.arange(200) % 3
+    hidden = torch.arange(sum(sizes[1:-1]))
+    shares = torch.tensor([0, 1 / 300, 0.02, 0.02, 0.1, 0.19, 0.3, 0.9]).repeat(3)
+    modules = torch.rand(24, len(hidden), generator=generator) < shares.unsqueeze(1)
+    modules[8:16, : -sizes[-2]] = False
+    modules[16:, sizes[1] :] = False
+    batches = []
+    found = ablated_hits(model, modules, images, labels, lambda some: batches.extend(some) or some)
+    assert found.tolist() == [hits_of_a_copy(model, module, images, labels) for module in modules]
+    assert len(found.unique(dim=0)) > 14
+    assert {few for _, few, _ in batches} == ({False, True} if 300 in sizes[1:-2] else {False})
+    layers = modules.unique(dim=0).split(sizes[1:-1], dim=1)
+    for start, few, rows in batches:
+        counts = set(layers[start][rows].sum(1).tolist())
+        wide = start + 3 < len(sizes)  # logits are always summed up
+        assert all(few == (wide and 0 < 4 * count <= sizes[start + 1] - 64) for count in counts)
+
+
+def test_dead_neurons_change_nothing():
+    """Exactly: not even where two logits are equal."""
+    model = initial_model((10, 300, 200, 3), seed=0)
+    dead = torch.arange(500) % 10 == 0
+    with torch.no_grad():
+        for bias, silent in zip(model.biases, dead.split([300, 200])):
+            bias[silent] = -100
+        model.weights[-1][1], model.biases[-1][1] = model.weights[-1][0], model.biases[-1][0]
+    images, labels = torch.randn(200, 10, generator=torch.Generator().manual_seed(0)), torch.arange(200) % 3
+    modules = torch.zeros(4, 500, dtype=torch.bool)
+    modules[1], modules[2, :300], modules[3, 300:] = dead, dead[:300], dead[300:]
+    found = ablated_hits(model, modules, images, labels).tolist()
+    assert found == [hits_of_a_copy(model, dead & False, images, labels)] * 4
+    assert found[0][0] > found[0][1] == 0
 
 
 def test_the_empty_module_is_the_intact_network_and_others_are_not(small_model, digit_images):
@@ -82,7 +148,7 @@ def test_the_model_is_left_as_it_was(small_model, digit_images):
 def test_the_size_of_a_batch_changes_nothing(small_model, digit_images, monkeypatch):
     modules = random_modules(20)
     expected = ablated_accuracy(small_model, modules, *digit_images)
-    monkeypatch.setattr(mlp.ablation, "BATCH_NUMBERS", 1)
+    monkeypatch.setattr(modularity.ablation, "MANY_NUMBERS", 1)
     assert torch.equal(ablated_accuracy(small_model, modules, *digit_images), expected)
 
 
@@ -95,11 +161,10 @@ def test_a_class_without_images_has_no_accuracy(small_model, digit_images):
 
 def test_memory_is_capped_and_batches_are_reported(small_model, digit_images, monkeypatch):
     batches = []
-    monkeypatch.setattr(
-        mlp.ablation, "BATCH_NUMBERS", 7 * 400 * 5
-    )  # 7 modules, 400 images, at most 5 neurons in a layer
+    # 7 modules, images, at most 5 neurons in a layer
+    monkeypatch.setattr(modularity.ablation, "MANY_NUMBERS", 7 * modularity.ablation.MANY_IMAGES * 5)
     ablated_accuracy(small_model, random_modules(20), *digit_images, progress=lambda rows: batches.extend(rows) or rows)
-    assert [len(rows) for _, rows in batches] == [7, 7, 3, 3]  # 17 begin in layer 1, 3 in layer 2
+    assert [len(rows) for *_, rows in batches] == [7, 7, 3, 3]  # 17 begin in layer 1, 3 in layer 2
 
 
 def test_equal_modules_are_evaluated_once(small_model, digit_images):
@@ -108,7 +173,7 @@ def test_equal_modules_are_evaluated_once(small_model, digit_images):
     accuracy = ablated_accuracy(
         small_model, modules, *digit_images, progress=lambda batches: rows.extend(batches) or batches
     )
-    assert sum(len(some) for _, some in rows) == 4
+    assert sum(len(some) for *_, some in rows) == 4
     assert torch.equal(accuracy[0], accuracy[2])
     assert torch.equal(accuracy[1], accuracy[5])
 
@@ -124,3 +189,22 @@ def test_equal_logits_go_to_the_first_class(digit_images):
 
 def test_no_modules_give_no_rows(small_model, digit_images):
     assert ablated_accuracy(small_model, random_modules(0), *digit_images).shape == (0, 3)
+
+
+@pytest.mark.parametrize("numbers, jobs, classes", [(1, 1, (8, 1)), (2**32, 1, (7, 1, 4)), (10**7, 2, (9, 0, 3))])
+def test_modules_and_controls_are_all_measured_whatever_the_tasks(numbers, jobs, classes, monkeypatch):
+    """On the test images of the classes of each network."""
+    monkeypatch.setattr(modularity.ablation, "TASK_NUMBERS", numbers)
+    networks = [
+        Network(lively(initial_model((784, 9, 6, 3), 0)), DataSet("mnist", (3, 5, 7))),
+        Network(lively(initial_model((784, 15, len(classes)), 1)), DataSet("mnist", classes)),
+    ]
+    modules = [random_modules(2, seed=0), random_modules(3, seed=1)]
+    controls = [[random_modules(4, seed=2), random_modules(0)], [random_modules(1, seed=count) for count in range(3)]]
+    found = against_controls(networks, modules, controls, REPOSITORY / "data", torch.device("cpu"), jobs)
+    for network, own, groups, (intact, hits, control_hits) in zip(networks, modules, controls, found, strict=True):
+        images, labels = network.data.load(False, REPOSITORY / "data")
+        assert len(torch.cat([hits, *control_hits]).unique(dim=0)) > 3
+        assert torch.equal(intact, ablated_hits(network.model, own[:1] & False, images, labels)[0])
+        for expected, measured in zip([own, *groups], [hits, *control_hits], strict=True):
+            assert torch.equal(measured, ablated_hits(network.model, expected, images, labels))

@@ -1,49 +1,47 @@
 """Bad input: one sentence that names the value and the remedy, exit status 2, and nothing lost."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import REPOSITORY, call, shell
 from torchvision.datasets import MNIST
 
-import are_modules_clusterable
-import are_modules_indegree_nobetween
-import are_modules_specialized
-import are_modules_upstream_downstream
-import benchmark
-import network_analysis
-import train
-from mlp.commandline import run
-from mlp.model import MLP, initial_model, save_checkpoint
+from mlp.checkpoint import save_checkpoint
+from mlp.model import MLP, initial_model
 
-ANALYSES = [
-    network_analysis,
-    are_modules_indegree_nobetween,
-    are_modules_clusterable,
-    are_modules_specialized,
-    are_modules_upstream_downstream,
-]
+TRAINING = "train.py"
+ABLATION = "are_modules_indegree_nobetween.py"
+CLUSTERING = "are_modules_clusterable.py"
+SPECIALIZATION = "are_modules_specialized.py"
+SIMILARITY = "are_modules_upstream_downstream.py"
+ANALYSES = ["network_analysis.py", ABLATION, CLUSTERING, SPECIALIZATION, SIMILARITY]
 
 
 def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def sentence_of(done):
+    """What a script said that refused its input, which is one sentence that begins with the name of the script."""
+    script = Path(done.args[0]).name
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith(f"{script}: ")
+    return done.stderr
+
+
 @pytest.fixture
-def refusal(capsys, tmp_path):
-    """Runs a script's main on bad input and returns the sentence it prints."""
+def refusal(tmp_path):
+    """Runs a script on bad input and returns the sentence it prints."""
 
     def refused(script, *arguments):
         before = contents(tmp_path)
-        with pytest.raises(SystemExit) as stop:
-            run(script.main, list(map(str, arguments)))
-        printed = capsys.readouterr()
-        assert stop.value.code == 2
-        assert printed.out == ""
-        assert len(printed.err.splitlines()) == 1, printed.err
+        sentence = sentence_of(call(script, *arguments))
         assert contents(tmp_path) == before
-        return printed.err
+        return sentence
 
     return refused
 
@@ -115,19 +113,19 @@ BAD_OPTIONS = [
 
 @pytest.mark.parametrize("option, value, sentence", BAD_OPTIONS)
 def test_training_options(refusal, option, value, sentence):
-    message = refusal(train, option, value)
+    message = refusal(TRAINING, option, value)
     assert option in message
     assert sentence in message
 
 
 @pytest.mark.parametrize("option, value", [("--early-stopping", "6"), ("--lr-decay", "0.5,3")])
 def test_nothing_to_stop_by(refusal, option, value):
-    message = refusal(train, option, value, "--val-fraction", "0")
+    message = refusal(TRAINING, option, value, "--val-fraction", "0")
     assert option in message
     assert "--val-fraction above 0" in message
 
 
-@pytest.mark.parametrize("script", [network_analysis, are_modules_indegree_nobetween])
+@pytest.mark.parametrize("script", ["network_analysis.py", ABLATION])
 @pytest.mark.parametrize("option", ["--in-degree-quantile", "--betweenness-quantile"])
 @pytest.mark.parametrize("value", ["-0.1", "1.1", "nan", "half"])
 def test_quantiles(refusal, script, option, value):
@@ -151,7 +149,7 @@ def test_quantiles(refusal, script, option, value):
     ],
 )
 def test_counts(refusal, option, value):
-    assert f"'{value}'" in refusal(are_modules_indegree_nobetween, option, value)
+    assert f"'{value}'" in refusal(ABLATION, option, value)
 
 
 @pytest.mark.parametrize(
@@ -165,28 +163,26 @@ def test_counts(refusal, option, value):
         ("--draws", "999999999999"),
         ("--pair-draws", "0"),
         ("--pair-draws", "999999999999"),
-        ("--jobs", "0"),
-        ("--jobs", "999999999999"),
         ("--seed", "-1"),
         ("--seed", "4294967296"),
     ],
 )
 def test_counts_of_clusters(refusal, option, value):
-    assert f"'{value}'" in refusal(are_modules_clusterable, option, value)
+    assert f"'{value}'" in refusal(CLUSTERING, option, value)
 
 
 def test_networks_that_cannot_be_clustered(refusal, tmp_path):
     model = initial_model((784, 4, 3), 0)
     places = ["--digits", "3,5,7", "--figures-dir", tmp_path]
     torch.save(model.state_dict(), tmp_path / "network.pt")
-    message = refusal(are_modules_clusterable, tmp_path / "network.pt", "--clusters", "792", *places)
+    message = refusal(CLUSTERING, tmp_path / "network.pt", "--clusters", "792", *places)
     assert "--clusters 792: only 791 neurons" in message
     assert "choose from 2 to 791" in message
     with torch.no_grad():
         for weight in model.weights:
             weight.zero_()
     torch.save(model.state_dict(), tmp_path / "network.pt")
-    assert "no edges left" in refusal(are_modules_clusterable, tmp_path / "network.pt", *places)
+    assert "no edges left" in refusal(CLUSTERING, tmp_path / "network.pt", *places)
 
 
 @pytest.mark.parametrize(
@@ -194,12 +190,12 @@ def test_networks_that_cannot_be_clustered(refusal, tmp_path):
     [("--clusters", "1"), ("--draws", "1"), ("--draws", "999999999999"), ("--seed", "x"), ("--seed", "4294967296")],
 )
 def test_counts_of_parts(refusal, option, value):
-    assert f"'{value}'" in refusal(are_modules_specialized, option, value)
+    assert f"'{value}'" in refusal(SPECIALIZATION, option, value)
 
 
 def test_more_clusters_than_neurons(refusal, tmp_path):
     save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3, 3), 0), digits=(3, 5, 7))
-    message = refusal(are_modules_specialized, tmp_path / "network.pt", "--clusters", "8", "--figures-dir", tmp_path)
+    message = refusal(SPECIALIZATION, tmp_path / "network.pt", "--clusters", "8", "--figures-dir", tmp_path)
     assert "--clusters 8: the networks of network have 7 hidden neurons; choose from 2 to 7" in message
 
 
@@ -217,22 +213,21 @@ def test_more_clusters_than_neurons(refusal, tmp_path):
     ],
 )
 def test_counts_of_networks(refusal, option, value):
-    assert f"'{value}'" in refusal(are_modules_upstream_downstream, option, value)
+    assert f"'{value}'" in refusal(SIMILARITY, option, value)
 
 
 def test_networks_that_cannot_be_compared(refusal, tmp_path):
-    script, places = are_modules_upstream_downstream, ["--figures-dir", tmp_path]
+    places = ["--figures-dir", tmp_path]
     save_checkpoint(tmp_path / "a.pt", initial_model((784, 4, 3), 0), digits=(3, 5, 7))
-    assert "--least-accuracy 0.99: no network reads more than" in refusal(
-        script, tmp_path / "a.pt", "--least-accuracy", "0.99", *places
-    )
+    message = refusal(SIMILARITY, tmp_path / "a.pt", "--least-accuracy", "0.99", *places)
+    assert "--least-accuracy 0.99: no network reads more than" in message
     for sizes, about in (
         ((784, 5, 3), {"digits": (3, 5, 7)}),
         ((784, 4, 3), {"digits": (3, 5, 8)}),
         ((784, 4, 3), {"digits": (3, 5, 7), "init": "glorot"}),
     ):
         save_checkpoint(tmp_path / "b.pt", initial_model(sizes, 1), **about)
-        message = refusal(script, tmp_path / "a.pt", tmp_path / "b.pt", *places)
+        message = refusal(SIMILARITY, tmp_path / "a.pt", tmp_path / "b.pt", *places)
         assert "a and b differ in their" in message
         assert "runs of their own" in message
 
@@ -251,8 +246,8 @@ def test_the_same_network_twice(refusal, script, tmp_path):
 
 def test_the_same_network_twice_in_a_checkpoint(refusal, tmp_path):
     save_checkpoint(tmp_path / "a.pt", [initial_model((784, 4, 3), 0)] * 2, digits=(3, 5, 7))
-    message = refusal(are_modules_indegree_nobetween, tmp_path / "a.pt", "--figures-dir", tmp_path)
-    assert "network 0 and network 1 are the same" in message
+    message = refusal(ABLATION, tmp_path / "a.pt", "--figures-dir", tmp_path)
+    assert "a, network 0 and a, network 1 are the same and would count twice" in message
 
 
 @pytest.mark.parametrize("script", ANALYSES[1:])
@@ -267,17 +262,24 @@ def test_damaged_hyperparameters(refusal, script, networks, tmp_path):
     assert "train them again" in refusal(script, tmp_path / "network.pt", "--figures-dir", tmp_path)
 
 
-@pytest.mark.parametrize("script", [train, *ANALYSES[1:]])
+@pytest.mark.parametrize("script", [TRAINING, *ANALYSES[1:]])
 def test_cuda_that_is_not_there(refusal, script, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "choose auto or cpu" in refusal(script, "--device", "cuda")
 
 
+@pytest.mark.parametrize("script", [TRAINING, *ANALYSES[1:]])
+@pytest.mark.parametrize("jobs", ["0", "-1", "1025", "999999999999", "two", "1.5", ""])
+def test_jobs(refusal, script, jobs):
+    message = refusal(script, "--jobs", jobs)
+    assert f"argument --jobs: '{jobs}' is no whole number from 1 to 1024" in message
+
+
 def test_an_unknown_engine(refusal):
-    assert "'fast'" in refusal(network_analysis, "--engine", "fast")
+    assert "'fast'" in refusal("network_analysis.py", "--engine", "fast")
 
 
-@pytest.mark.parametrize("script", [train, *ANALYSES, benchmark])
+@pytest.mark.parametrize("script", [TRAINING, *ANALYSES, "benchmark.py"])
 def test_an_option_that_does_not_exist(refusal, script):
     assert "--frobnicate" in refusal(script, "--frobnicate")
 
@@ -311,6 +313,12 @@ class TestCheckpoints:
         save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3), 0), digits=digits)
         assert "train it again" in refusal(script, tmp_path / "network.pt")
 
+    @pytest.mark.parametrize("name", ["letters", "", "MNIST", None, 3, ["mnist"], {"mnist": 10}])
+    def test_an_unknown_data_set(self, refusal, script, tmp_path, name):
+        save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3), 0), digits=(3, 5, 7), dataset=name)
+        message = refusal(script, tmp_path / "network.pt", "--figures-dir", tmp_path)
+        assert f"network.pt: was trained on the data set {name!r}, which is unknown here; known: mnist" in message
+
     def test_different_shapes(self, refusal, script, tmp_path):
         save_checkpoint(tmp_path / "network.pt", [initial_model((784, width, 2), 0) for width in (3, 4)], digits=(3, 5))
         assert "different shapes" in refusal(script, tmp_path / "network.pt")
@@ -343,7 +351,7 @@ class TestCheckpoints:
 def test_unwritable_folders(refusal, option, tmp_path):
     (tmp_path / "file").touch()
     places = {"--save-dir": tmp_path, "--figures-dir": tmp_path} | {option: tmp_path / "file" / "folder"}
-    assert "choose another" in refusal(train, *(word for pair in places.items() for word in pair))
+    assert "choose another" in refusal(TRAINING, *(word for pair in places.items() for word in pair))
 
 
 def test_damaged_data(refusal, tmp_path, monkeypatch):
@@ -354,16 +362,34 @@ def test_damaged_data(refusal, tmp_path, monkeypatch):
         shutil.copy(file, raw)
     (raw / "train-images-idx3-ubyte.gz").write_bytes(b"damaged")
     places = ["--save-dir", tmp_path, "--figures-dir", tmp_path]
-    assert "train-" in refusal(train, *places, "--data-dir", tmp_path / "data")
-    assert "--data-dir" in refusal(train, *places, "--data-dir", tmp_path / "nowhere")
+    assert "train-" in refusal(TRAINING, *places, "--data-dir", tmp_path / "data")
+    assert "--data-dir" in refusal(TRAINING, *places, "--data-dir", tmp_path / "nowhere")
 
 
-def test_training_that_diverges(tmp_path, capsys):
+@pytest.mark.parametrize(
+    "options", ["", "--networks 2 --hidden-layers 201 --jobs 1", "--networks 2 --hidden-layers 201 --jobs 2"]
+)
+def test_training_that_diverges(tmp_path, options):
+    """In this process, in the first of two tasks, and in a worker."""
     (tmp_path / "mlp_mnist35.pt").write_bytes(b"trained before")
-    with pytest.raises(SystemExit) as stop:
-        run(
-            train.main, ["--lr", "1e30", "--digits", "3,5", "--save-dir", str(tmp_path), "--figures-dir", str(tmp_path)]
-        )
-    assert stop.value.code == 2
-    assert "--lr 1e+30: the loss is not finite" in capsys.readouterr().err
+    places = ["--save-dir", tmp_path, "--figures-dir", tmp_path]
+    done = call(TRAINING, "--lr", "1e30", "--digits", "3,5", *options.split(), *places)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("train.py: --lr 1e+30: the loss is not finite")
+    assert "Traceback" not in done.stderr
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"trained before"]
+
+
+@pytest.mark.parametrize(
+    "script, options, sentence",
+    [
+        (TRAINING, ["--hidden-layers", "-8,8"], "'-8' is no whole number of at least 1"),
+        (TRAINING, ["--networks", "100000000000"], "train fewer networks at once"),
+        (SPECIALIZATION, ["absent.pt"], "absent.pt: no such checkpoint; train one with: python train.py"),
+    ],
+)
+def test_a_process_ends_with_one_sentence(workshop, tmp_path, script, options, sentence):
+    done = shell(workshop / script, *options, cwd=tmp_path)
+    done.args = done.args[1:]  # without the interpreter
+    assert sentence in sentence_of(done)
+    assert not list(tmp_path.iterdir())

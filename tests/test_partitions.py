@@ -1,21 +1,35 @@
 import numpy
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import spearmanr
+from sklearn.metrics import adjusted_rand_score
 
 from mlp import InputError
-from mlp.graph import weight_adjacency
+from mlp.data import DataSet
 from mlp.model import initial_model
-from mlp.modules import spectral_clusters
-from mlp.partitions import PARTITIONINGS, partitions, random_partition, squared_correlations
+from mlp.network import Network
+from modularity.candidates import neurons_of
+from modularity.clustering import spectral_clusters
+from modularity.communities import maximise_modularity
+from modularity.graph import weight_adjacency
+from modularity.partitions import CASPER, PARTITIONS, squared_correlations, sub_modules
+from modularity.similarity import MEASURES, similarities
+
 
 SIZES = (784, 30, 20, 12, 3)
+
+
+def partitions(model, images, k):
+    network = Network(model, DataSet("mnist", (3, 5, 7)))
+    return {name: partition(network, images, k, 0) for name, partition in PARTITIONS.items()}
 
 
 @pytest.fixture(scope="module")
 def divided(digit_images):
     model = initial_model(SIZES, seed=0)
-    return model, partitions(model, digit_images[0], k=5, seed=0)
+    return model, partitions(model, digit_images[0], k=5)
 
 
 def test_correlations_equal_scipy():
@@ -32,7 +46,8 @@ def test_correlations_equal_scipy():
 
 def test_the_four_partitionings(divided, digit_images):
     model, labels = divided
-    assert tuple(labels) == PARTITIONINGS
+    assert tuple(labels) == (*CASPER, *MEASURES)
+    assert tuple(CASPER) == ("weights, global", "weights, local", "activations, global", "activations, local")
     assert all(its_labels.shape == (62,) for its_labels in labels.values())
     whole = spectral_clusters(weight_adjacency(model.weights), 5, seed=0)
     assert labels["weights, global"].tolist() == whole[784:-3].tolist()
@@ -40,6 +55,17 @@ def test_the_four_partitionings(divided, digit_images):
     activations = model.preactivations(digit_images[0])[:-1]
     similarity = squared_correlations(torch.cat(activations, 1).detach().numpy())
     assert labels["activations, global"].tolist() == spectral_clusters(similarity, 5, seed=0).tolist()
+
+
+def test_communities_by_similarity_are_those_of_each_layer(divided, digit_images):
+    model, labels = divided
+    for measure, matrices in similarities(model, digit_images[0]).items():
+        parts = numpy.split(labels[measure], [30, 50])
+        for part, matrix in zip(parts, matrices, strict=True):
+            expected, _ = maximise_modularity(matrix, 100, seed=0)
+            assert adjusted_rand_score(part, expected) == 1
+            assert ((part < 0) == (expected < 0)).all()
+        assert len(set(labels[measure]) - {-1}) == sum(len(set(part) - {-1}) for part in parts)
 
 
 @pytest.mark.parametrize("kind", ["weights", "activations"])
@@ -68,7 +94,7 @@ def test_dead_neurons_belong_nowhere(digit_images):
     with torch.no_grad():
         model.weights[0][7] = 0  # constant: no activation to correlate with, though its outgoing weights are edges
         model.weights[1][:, 8] = model.weights[0][8] = 0
-    labels = partitions(model, digit_images[0], k=4, seed=0)
+    labels = partitions(model, digit_images[0], k=4)
     for name, dead in (("weights", [8]), ("activations", [7, 8])):
         for reach in ("global", "local"):
             assert numpy.flatnonzero(labels[f"{name}, {reach}"] < 0).tolist() == dead
@@ -80,23 +106,20 @@ def test_activations_that_never_vary_are_refused(digit_images):
         model.weights[0].fill_(0.001)  # all neurons alike, but for the second layer, which is deaf
         model.weights[1][:, 1:] = 0
         model.weights[1][1:] = 0
-    with pytest.raises(InputError, match="--clusters 8: only 7 hidden neurons vary"):
-        partitions(model, digit_images[0], k=8, seed=0)
+    network = Network(model, DataSet("mnist", (3, 5, 7)))
+    for name in ("activations, global", "activations, local"):
+        with pytest.raises(InputError, match="--clusters 8: only 7 hidden neurons vary"):
+            PARTITIONS[name](network, digit_images[0], k=8, seed=0)
 
 
-def test_preactivations_are_what_the_relu_gets(digit_images):
-    model = initial_model(SIZES, seed=0)
-    images = digit_images[0]
-    values = model.preactivations(images)
-    assert [value.shape[1] for value in values] == [30, 20, 12, 3]
-    assert torch.equal(values[-1], model(images))
-    assert torch.equal(values[1], model.layers[1](values[0].relu()))
-
-
-def test_a_random_partition_has_parts_of_the_same_sizes():
-    labels = numpy.random.default_rng(0).integers(-1, 4, 50)
-    shuffled = random_partition(labels, (20, 30), torch.Generator().manual_seed(0))
-    assert ((shuffled < 0) == (labels < 0)).all()
-    for layer in (slice(0, 20), slice(20, 50)):
-        assert sorted(shuffled[layer]) == sorted(labels[layer])
-    assert (shuffled != labels).any()
+@given(st.lists(st.integers(1, 4), min_size=3, max_size=5), st.integers(0, 10**6))
+def test_sub_modules_equal_brute_force(sizes, seed):
+    labels = numpy.random.default_rng(seed).integers(-1, 3, sum(sizes))
+    names, modules = sub_modules(labels[sizes[0] : -sizes[-1]], sizes[1:-1])
+    nodes = [(layer, index) for layer, size in enumerate(sizes) for index in range(size)]
+    expected = {}
+    for node, label in zip(nodes, labels.tolist()):
+        if label >= 0 and 0 < node[0] < len(sizes) - 1:
+            expected.setdefault((node[0], label), []).append(node)
+    assert names == sorted(expected)
+    assert [neurons_of(module, sizes[1:-1]) for module in modules] == [expected[name] for name in names]

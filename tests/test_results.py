@@ -1,16 +1,11 @@
 import csv
 import json
 import math
-import struct
 
-import matplotlib
 import pytest
 from conftest import REPOSITORY, strict
-from matplotlib.figure import Figure
 
-from mlp import InputError
-from mlp.results import percent, points, print_table, replacing, save_results, writable_folder
-from mlp.style import save_figure, styled
+from report.results import print_table, save_results, text
 
 
 def test_results_are_written_as_csv_and_as_json_with_their_record(tmp_path):
@@ -39,54 +34,33 @@ def test_all_results_of_this_repository_are_strict_json():
         assert strict(path.read_text())["record"]["versions"], path
 
 
-def test_figures_do_not_depend_on_the_users_settings(tmp_path):
-    """200 dots an inch, fonts that other programs can edit, and a dollar sign is one."""
-
-    @styled
-    def plot():
-        figure = Figure(figsize=(3, 2))
-        figure.subplots().set_title("run$1_$2")
-        return figure
-
-    for name, settings in (
-        ("plain", {}),
-        ("own", {"savefig.dpi": 50, "pdf.fonttype": 3, "font.size": 20, "text.parse_math": True}),
-    ):
-        with matplotlib.rc_context(settings):
-            save_figure(plot(), tmp_path / name)
-    content = (tmp_path / "plain.png").read_bytes()
-    assert struct.unpack(">II", content[16:24]) == (600, 400)
-    assert content == (tmp_path / "own.png").read_bytes()
-    printed = (tmp_path / "plain.pdf").read_bytes()
-    assert b"/Type3" not in printed
-    assert b"/CIDFontType2" in printed
-    assert printed == (tmp_path / "own.pdf").read_bytes()
-
-
-@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_what_is_interrupted_is_not_half_written(tmp_path, failure):
-    path = tmp_path / "results.csv"
-    path.write_text("old")
-    with pytest.raises((InputError, KeyboardInterrupt)), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise failure
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="choose another"):
-        writable_folder(tmp_path / "file" / "figures")
-    assert writable_folder(tmp_path / "a" / "b").is_dir()
-
-
-def test_tables_are_aligned(capsys):
-    print_table([{"neuron": "intact", "drop": "0.0 pp"}, {"neuron": "L1_0", "drop": "12.5 pp"}])
+@pytest.mark.parametrize("columns", [None, {"neuron": "{neuron}", "drop": "{drop}"}])
+def test_tables_are_aligned(capsys, columns):
+    print_table([{"neuron": "intact", "drop": "0.0 pp"}, {"neuron": "L1_0", "drop": "12.5 pp"}], columns)
     assert capsys.readouterr().out == "neuron     drop\nintact   0.0 pp\n  L1_0  12.5 pp\n"
 
 
-def test_numbers_for_people():
-    assert percent(0.9746) == "97.5 %"
-    assert points(-0.0004) == "0.0 pp"
-    assert points(0.125) == "12.5 pp"
+def test_the_cells_of_a_table_are_templates(capsys):
+    rows = [{"layer": 1, "share": 0.25, "p": math.nan}, {"layer": 12, "share": 1.0, "p": 0.012}]
+    print_table(rows, {"in layer": "L{layer}", "share": "{share:.1 %}", "p": "{p:.2g}"})
+    assert capsys.readouterr().out == "in layer    share      p\n      L1   25.0 %      -\n     L12  100.0 %  0.012\n"
+
+
+@pytest.mark.parametrize(
+    "template, value, shown",
+    [
+        ("{:.1 %}", 0.9746, "97.5 %"),
+        ("{:.1 pp}", -0.0004, "0.0 pp"),
+        ("{:.1 pp}", 0.125, "12.5 pp"),
+        ("{:+.2 pp}", 0.031, "+3.10 pp"),
+        ("{:+.2 pp}", -0.031, "-3.10 pp"),
+        ("{:.2f}", 0.1234, "0.12"),
+        ("{:.2f}", math.nan, "-"),
+        ("{:.1 %}", math.nan, "-"),
+        ("{}", None, "-"),
+        ("n = {}", 3, "n = 3"),
+    ],
+)
+def test_numbers_for_people(template, value, shown):
+    assert text(template, value) == shown
+    assert text(template.replace("{", "{number"), number=value) == shown

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from torch.func import hessian, jacrev, vmap
 from torch.nn.functional import cross_entropy
 
-import mlp.similarity
+import modularity.similarity
 from mlp.model import MLP, initial_model
-from mlp.similarity import MEASURES, RAW_MEASURES, pair_group, similarities
+from modularity.similarity import MEASURES, RAW_MEASURES, pair_group, similarities
 
 
 def brute_force(model, images, labels):
@@ -119,7 +119,7 @@ def test_dead_neurons_see_nothing(digit_images):
 def test_the_size_of_a_batch_changes_nothing(digit_images, monkeypatch):
     model = MLP((784, 6, 5, 3))
     expected = similarities(model, digit_images[0])
-    monkeypatch.setattr(mlp.similarity, "BATCH_NUMBERS", 1000)
+    monkeypatch.setattr(modularity.similarity, "BATCH_NUMBERS", 1000)
     for measure, matrices in similarities(model, digit_images[0]).items():
         for matrix, other in zip(matrices, expected[measure]):
             torch.testing.assert_close(matrix, other, rtol=1e-9, atol=1e-12)

@@ -12,12 +12,14 @@ import mlp.training
 from mlp import InputError
 from mlp.model import initial_model
 from mlp.training import (
+    in_tasks,
     largest_weights,
     memory_needed,
     polynomial_sparsity,
     refuse_more_than_memory,
     split_validation,
     train,
+    train_networks,
 )
 
 
@@ -181,6 +183,19 @@ def test_dropout_and_pruning_of_a_network_do_not_depend_on_the_others(digit_imag
         assert_equal_networks(model, alone)
 
 
+@pytest.mark.parametrize("separate", [False, True])
+@pytest.mark.parametrize("rates", [[0.3, 0.0], [0.0, 0.3], [0.0, 0.5, 0.3]])
+def test_noise_is_that_of_a_networks_own_rate(digit_images, rates, separate):
+    """Also beside networks without dropout, which draw none; and these are as if nobody had any."""
+    together, _ = trained(range(len(rates)), *digit_images, dropout=rates, separate=separate)
+    for seed, (rate, model) in enumerate(zip(rates, together)):
+        (alone,), _ = trained([seed], *digit_images, dropout=rate, separate=separate)
+        assert_equal_networks(model, alone)
+        (without,), _ = trained([seed], *digit_images, separate=separate)
+        same = [torch.allclose(*pair) for pair in zip(model.parameters(), without.parameters())]
+        assert all(same) if rate == 0 else not any(same)
+
+
 SWEEP = {
     "learning_rate": [1e-2, 3e-3, 1e-2, 5e-3],
     "dropout": [0.4, 0.4, 0.1, 0.2],
@@ -320,7 +335,13 @@ print(taken / memory_needed(sizes, networks, images, 2000, separate))
 """
 
 
-@pytest.mark.parametrize("networks, widths", [(250, [8, 8]), (100, [64, 64]), (-60, [16])])
+LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    "networks, widths",
+    [(250, [8, 8]), pytest.param(100, [64, 64], marks=LONG), pytest.param(-60, [16], marks=LONG)],
+)
 def test_the_memory_that_is_needed_is_what_training_takes(networks, widths):
     """In a process of its own; a negative number of networks stands for separate batches."""
     command = [sys.executable, "-c", PEAK_OF_TRAINING, *map(str, (networks, *widths))]
@@ -334,3 +355,61 @@ def test_the_memory_that_is_needed_is_what_training_takes(networks, widths):
 def test_all_rates_that_may_have_made_it_diverge_are_named(digit_images, options, named):
     with pytest.raises(InputError, match=named):
         trained([0, 1], *digit_images, precision=torch.float32, **options)
+
+
+@given(st.integers(1, 300), st.integers(1, 900))
+def test_tasks_are_as_many_as_are_needed_and_nearly_equal(count, width):
+    """Whatever the number of cores: of no more first-layer neurons than are held at once, or of one network."""
+    networks = list(range(count))
+    parts = in_tasks(networks, (784, width, 3))
+    assert [network for part in parts for network in part] == networks
+    lengths = [len(part) for part in parts]
+    most = max(400 // width, 1)
+    assert max(lengths) <= most
+    assert max(lengths) - min(lengths) <= 1
+    assert len(parts) == math.ceil(count / most)
+
+
+class Digits:
+    """A data set of the same images for training and tests."""
+
+    def __init__(self, images, labels):
+        self.tensors = images, labels
+
+    def load(self, train, data_dir, device):
+        return [tensor if train else tensor[:90] for tensor in self.tensors]
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_networks_of_a_task_do_not_depend_on_the_others(digit_images, separate):
+    """Nor does what comes after they were trained, when they are pruned."""
+    rates = {"lr": [1e-3, 2e-3, 1e-3], "dropout": [0, 0.3, 0.3], "l1": [0, 0, 1e-4], "l2": [1e-3, 0, 0]}
+    networks = [{"seed": seed} | {name: values[seed] for name, values in rates.items()} for seed in range(3)]
+    stages = [(3, {"early_stopping": 1}), (2, {"pruning": (0.3, 0.8)})]
+    moves = []
+
+    def run(some):
+        seeds = [network["seed"] + 5 for network in some] if separate else [5]
+        where = Digits(*digit_images), "nowhere", torch.device("cpu"), 0.25
+        return train_networks(
+            some, seeds, (784, 6, 3), "glorot", *where, stages, {"batch_size": 50}, lambda: moves.append(1)
+        )
+
+    together = run(networks)
+    assert 3 <= len(moves) <= 5
+    for k, network in enumerate(networks):
+        for (rows, states, losses, right), (its_rows, (its_state,), its_losses, its_right) in zip(
+            together, run([network]), strict=True
+        ):
+            rows = [row | {"network": 0} for row in rows if row["network"] == k]
+            assert rows == [pytest.approx(row, rel=1e-4) for row in its_rows]
+            for name, tensor in its_state.items():
+                torch.testing.assert_close(states[k][name], tensor, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(losses[k], its_losses[0], rtol=1e-3, atol=1e-4)
+            assert right[k].shape == its_right[0].shape == (90,)
+    trained_states, pruned = together[0][1], together[1][1]
+    for before, after in zip(trained_states, pruned):
+        assert all(weight.all() for name, weight in before.items() if name.endswith("weight"))
+        for name, weight in after.items():
+            if name.endswith("weight"):
+                assert (weight == 0).sum() == weight.numel() - round(weight.numel() * (1 - 0.8))

@@ -4,9 +4,9 @@ import numpy
 import pytest
 import torch
 
-import mlp.visualization
+import modularity.optimal_images
 from mlp.model import initial_model
-from mlp.visualization import optimal_images, output_entropies
+from modularity.optimal_images import optimal_images, output_entropies
 
 SIZES = (784, 30, 20, 3)
 
@@ -56,7 +56,7 @@ def test_the_network_is_left_as_it_was(model):
 
 
 def test_the_first_image_is_almost_grey(model, monkeypatch):
-    monkeypatch.setattr(mlp.visualization, "STEPS", 0)
+    monkeypatch.setattr(modularity.optimal_images, "STEPS", 0)
     images, first, scores = optimal_images(model, 1, members(1, 4), torch.Generator().manual_seed(0))
     assert torch.equal(first, scores)
     assert (images - 0.5).abs().max() < 0.2
@@ -75,7 +75,7 @@ def test_a_coefficient_is_a_wave(model, monkeypatch, row, column, amplitude):
     coefficients = torch.zeros(2, 1, 28, 15)
     coefficients[0, 0, row, column] = 100  # times 0.01 is 1
     monkeypatch.setattr(torch, "randn", lambda *_, **__: coefficients)
-    monkeypatch.setattr(mlp.visualization, "STEPS", 0)
+    monkeypatch.setattr(modularity.optimal_images, "STEPS", 0)
     (image,), _, _ = optimal_images(model, 1, members(1, 1), None)
     y, x = torch.meshgrid(torch.arange(28), torch.arange(28), indexing="ij")
     wave = amplitude * torch.cos(2 * math.pi * (row * y + column * x) / 28)

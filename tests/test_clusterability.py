@@ -1,0 +1,146 @@
+import csv
+import math
+from dataclasses import replace
+
+import numpy
+import pytest
+import torch
+from conftest import random_weights, strict
+from scipy.sparse.linalg import ArpackNoConvergence
+
+import are_modules_clusterable
+import modularity.clusterability
+import modularity.clustering
+from are_modules_clusterable import untrained
+from mlp.checkpoint import save_checkpoint
+from mlp.data import DataSet
+from mlp.model import MLP, initial_model
+from mlp.network import Network
+from mlp.seeds import derived_seed
+from modularity.clusterability import cluster_rows, clustered, clusterings, network_row, notes
+from modularity.clustering import n_cut, spectral_clusters
+from modularity.graph import weight_adjacency, without_isolated
+from modularity.nulls import shuffle_weights
+
+
+def test_untrained_networks_have_the_seeds_of_the_trained_ones():
+    known = Network(MLP((784, 4, 2)), DataSet("mnist", (8, 1)), init="glorot", hyperparameters={"lr": 0.1}, truth=(0,))
+    networks = [
+        replace(known, number=0, seed=7),
+        replace(known, number=1),
+        replace(known, number=2, seed=9, condition="other"),
+    ]
+    for number, (found, seed) in enumerate(zip(untrained(networks, seed=3), (7, 3 + 1), strict=True)):
+        expected = initial_model((784, 4, 2), seed, "glorot")
+        assert all(torch.equal(*pair) for pair in zip(found.model.parameters(), expected.parameters()))
+        assert found.condition == "random initialisation"
+        assert (found.number, found.seed, found.data, found.init) == (number, seed, known.data, "glorot")
+        assert (found.hyperparameters, found.truth) == ({}, None)
+
+
+def test_shuffles_that_change_nothing_are_no_finding(tmp_path, capsys):
+    """Weights of one size: each shuffle is the network itself, up to signs, and to rounding where some are isolated."""
+    model = MLP((784, 6, 5, 2))
+    with torch.no_grad():
+        for weight, signs in zip(model.weights, random_weights((784, 6, 5, 2))):
+            weight.copy_(0.1 * signs.sign())
+    save_checkpoint(tmp_path / "run$1_$2.pt", model, digits=(8, 1))
+    options = ["--clusters", "3", "--shuffles", "20", "--jobs", "1", "--figures-dir", str(tmp_path)]
+    are_modules_clusterable.main([str(tmp_path / "run$1_$2.pt"), *options])
+    printed = capsys.readouterr().out
+    assert "run$1_$2, of 1: 0 (layer) and 0 (layer_nonzero)" in printed.splitlines()[-1]
+    assert "nan" not in printed
+    with open(tmp_path / "clusterability.csv", newline="") as file:
+        network = next(csv.DictReader(file))
+    assert (network["layer_p"], network["layer_z"], network["layer_null"]) == ("1.0", "", "permutations")
+    rows = strict((tmp_path / "clusterability.json").read_text())["rows"]
+    assert rows[0]["layer_nonzero_z"] is None
+    assert numpy.isclose(rows[0]["n_cut"], rows[0]["layer_mean"])
+
+
+@pytest.mark.parametrize("null", ["layer", "layer_nonzero"])
+def test_each_copy_is_that_of_its_key(null):
+    """However keys are grouped; and each is a shuffle that is clustered."""
+    weights = random_weights((12, 8, 5), pruned=0.3)
+    keys = [(4, 0, shuffle) for shuffle in range(4)]
+    together = clusterings(weights, null, 3, 7, keys)
+    for key, (cut, labels, caught) in zip(keys, together, strict=True):
+        ((its_cut, its_labels, its_caught),) = clusterings(weights, null, 3, 7, [key])
+        assert (cut, labels.tolist(), caught) == (its_cut, its_labels.tolist(), its_caught)
+        copy = shuffle_weights(weights, null, torch.Generator().manual_seed(derived_seed(7, *key)))
+        adjacency = weight_adjacency(copy)
+        assert labels.tolist() == spectral_clusters(adjacency, 3, 7).tolist()
+        assert cut == n_cut(adjacency, labels)
+    backwards = clusterings(weights, null, 3, 7, keys[::-1])
+    assert [cut for cut, *_ in backwards[::-1]] == [cut for cut, *_ in together]
+    assert len({cut for cut, *_ in together}) == 4
+    assert len({cut for cut, *_ in [*clusterings(weights, null, 3, 8, keys), *together]}) == 8
+
+
+def test_weights_as_they_are_and_what_the_solver_had_to_say(monkeypatch):
+    weights = random_weights((60, 30, 12))
+    moves = []
+    ((cut, labels, caught),) = clusterings(weights, None, 6, 0, [()], lambda: moves.append(1))
+    assert labels.tolist() == spectral_clusters(weight_adjacency(weights), 6, 0).tolist()
+    assert cut == n_cut(weight_adjacency(weights), labels)
+    assert (caught, moves) == ([], [1])
+
+    def failing(*_, **__):
+        raise ArpackNoConvergence("no convergence", [], [])
+
+    monkeypatch.setattr(modularity.clustering, "eigsh", failing)
+    ((_, _, caught),) = clusterings(weights, None, 6, 0, [()])
+    assert caught == ["the sparse eigen solver did not converge; a dense one was used"]
+    network = Network(MLP((784, 4, 2)), DataSet("mnist", (8, 1)), number=3)
+    noted = list(notes(network, {"warnings": caught * 2}))
+    assert noted == [f"trained, network 3: {caught[0]} (2 clusterings)"]
+
+
+@pytest.mark.parametrize("together", [1, 2, 10])
+def test_networks_are_clustered_beside_their_own_copies(together, monkeypatch):
+    """Of two networks one is pruned; what is dense has one null for both."""
+    monkeypatch.setattr(modularity.clusterability, "COPIES_PER_TASK", together)
+    networks = [
+        network_of(random_weights((784, 6, 5, 2), seed, pruned), seed + 3) for seed, pruned in enumerate((0.5, 0))
+    ]
+    pruned, dense = clustered(networks, 3, 3, 0, 1)
+    for network, result in zip(networks, (pruned, dense)):
+        ((cut, labels, _),) = clusterings(network.weights, None, 3, 0, [()])
+        assert (result["n_cut"], result["labels"].tolist()) == (cut, labels.tolist())
+        reduced = without_isolated(network.weights)
+        for kind, null in enumerate(("layer", "layer_nonzero")):
+            keys = [(network.number, kind if network is networks[0] else 0, shuffle) for shuffle in range(3)]
+            assert result[null] == [its_cut for its_cut, *_ in clusterings(reduced, null, 3, 0, keys)]
+    assert pruned["layer"] != pruned["layer_nonzero"]
+
+
+def network_of(weights, number=0):
+    model = MLP((weights[0].shape[1], *map(len, weights)))
+    with torch.no_grad():
+        for own, weight in zip(model.weights, weights):
+            own.copy_(weight)
+    return Network(model, DataSet("mnist", (8, 1)), number=number)
+
+
+def test_rows_of_networks_and_clusters_by_hand():
+    """Two inputs, two hidden neurons and an output; one hidden neuron is isolated, and so is one input."""
+    network = network_of([torch.tensor([[3.0, 0.0], [0.0, 0.0]]), torch.tensor([[-1.0, 0.0]])], number=5)
+    labels = numpy.array([0, -1, 0, -1, 1])  # joined by 3 and by 1
+    rows = cluster_rows(network, labels)
+    about = {"condition": "trained", "network": 5}
+    first = {"cluster": 0, "neurons": 2, "volume_share": 7 / 8, "leaving_share": 1 / 7}
+    second = {"cluster": 1, "neurons": 1, "volume_share": 1 / 8, "leaving_share": 1.0}
+    assert rows == [
+        about | first | {"layer_0": 1, "layer_1": 1, "layer_2": 0},
+        about | second | {"layer_0": 0, "layer_1": 0, "layer_2": 1},
+    ]
+    result = {"labels": labels, "n_cut": 8 / 7, "layer": [1.0, 2.0], "layer_nonzero": [1.0, 1.0], "warnings": []}
+    row = network_row(network, result)
+    counts = {"neurons": 3, "isolated": 2, "edges": 2, "clusters": 2, "n_cut": 8 / 7}
+    assert {key: row[key] for key in (*about, *counts)} == about | counts
+    assert (row["layer_p"], row["layer_nonzero_p"]) == (2 / 3, 1)
+    assert row["layer_z"] == pytest.approx((8 / 7 - 1.5) / 0.5)
+    assert math.isnan(row["layer_nonzero_z"])
+    assert list(notes(network, result)) == []
+    network.model.weights[1].data.zero_()
+    assert "no path of weights leads from an input to an output" in next(notes(network, result))

@@ -1,0 +1,124 @@
+import pytest
+import torch
+
+from mlp import InputError
+from mlp.checkpoint import save_checkpoint
+from mlp.data import DataSet
+from mlp.model import MLP, initial_model
+from mlp.network import Network, load_records, refuse_twins
+
+SIZES = (784, 3, 2)
+
+
+def saved(path, count=1, **about):
+    models = [initial_model(SIZES, seed) for seed in range(count)]
+    save_checkpoint(path, models, **about)
+    return models
+
+
+def equal(model, other):
+    return all(torch.equal(*pair) for pair in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_what_a_checkpoint_says_about_its_networks_survives(tmp_path):
+    known = {"lr": 0.1, "dropout": 0, "note": "own", "stages": [3, {"pruned": None}], "best": True, "l1": None}
+    said = [
+        {"condition": "with dropout", "seed": 7, "truth": [0, 0, 1], **known},
+        {"condition": None, "seed": None, "truth": None},
+        {},
+        {"condition": 12, "seed": 0, "lr": "auto"},
+    ]
+    about = {"dataset": "mnist", "digits": [8, 1], "init": "glorot", "networks": said, "epochs": 3}
+    models = saved(tmp_path / "networks.pt", 4, **about)
+    networks, found = load_records(tmp_path / "networks.pt", name="mine")
+    assert found == about
+    for number, (network, model) in enumerate(zip(networks, models, strict=True)):
+        assert equal(network.model, model)
+        assert (network.number, network.data, network.init) == (number, DataSet("mnist", (8, 1)), "glorot")
+    assert [network.condition for network in networks] == ["with dropout", "mine", "mine", "12"]
+    assert [network.seed for network in networks] == [7, None, None, 0]
+    assert [network.hyperparameters for network in networks] == [known, {}, {}, {"lr": "auto"}]
+    assert list(networks[0].truth) == [0, 0, 1]
+    assert {network.truth for network in networks[1:]} == {None}
+
+
+def test_checkpoints_older_than_the_question_are_of_mnist(tmp_path):
+    saved(tmp_path / "old.pt", 2, digits=(3, 5), seed=3)
+    torch.save(initial_model((784, 3, 3), 0).state_dict(), tmp_path / "plain.pt")
+    networks, _ = load_records(tmp_path / "old.pt")
+    assert [network.data for network in networks] == [DataSet("mnist", (3, 5))] * 2
+    assert [network.name for network in networks] == ["trained, network 0", "trained, network 1"]
+    assert {(network.seed, network.init, network.truth) for network in networks} == {(None, "default", None)}
+    ((plain,), about) = load_records(tmp_path / "plain.pt")
+    assert (plain.data, plain.hyperparameters, about) == (DataSet("mnist", (3, 5, 7)), {}, {})
+    ((chosen,), _) = load_records(tmp_path / "plain.pt", (9, 0, 4))
+    assert chosen.data.classes == (9, 0, 4)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "", None, 3, ["mnist"], {"mnist": 1}])
+def test_an_unknown_data_set_is_refused_by_name(tmp_path, name):
+    saved(tmp_path / "network.pt", digits=(3, 5), dataset=name)
+    with pytest.raises(InputError) as refusal:
+        load_records(tmp_path / "network.pt")
+    start = f"{tmp_path / 'network.pt'}: was trained on the data set {name!r}, which is unknown here; known: mnist"
+    assert str(refusal.value).startswith(start)
+
+
+@pytest.mark.parametrize(
+    "about, chosen, sentence",
+    [
+        ({"digits": [3, 5]}, (3, 7), "--digits 3,7: .* was trained on 3,5; leave --digits out"),
+        ({"digits": [3, 5]}, (5, 3), "--digits 5,3: .* was trained on 3,5"),
+        ({}, (3, 5, 7), "--digits 3,5,7: .* has 2 outputs"),
+        ({}, None, "--digits 3,5,7: .* has 2 outputs"),
+        ({"digits": [3, 5, 7]}, None, "has 2 outputs"),
+        ({"digits": [3, 12]}, None, "the digits it was trained on are damaged"),
+        ({"digits": [3, 3]}, None, "damaged"),
+        ({"digits": [3]}, None, "damaged"),
+        ({"digits": "35"}, None, "damaged"),
+        ({"digits": None}, None, "damaged"),
+        ({"networks": [{"seed": -1}]}, (3, 5), "what it says about its networks is damaged"),
+        ({"networks": [{"seed": 2**63}]}, (3, 5), "its networks is damaged"),
+        ({"networks": [{"seed": "0"}]}, (3, 5), "its networks is damaged"),
+        ({"networks": [{"seed": 0.5}]}, (3, 5), "its networks is damaged"),
+        ({"networks": []}, (3, 5), "its networks is damaged"),
+        ({"networks": ["dropout"]}, (3, 5), "its networks is damaged"),
+        ({"networks": {}}, (3, 5), "its networks is damaged"),
+        ({"networks": None}, (3, 5), "its networks is damaged"),
+        ({"init": ["glorot"]}, (3, 5), "its networks is damaged"),
+        ({"init": "zeros"}, (3, 5), "its networks is damaged"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path, about, chosen, sentence):
+    saved(tmp_path / "network.pt", **about)
+    with pytest.raises(InputError, match=sentence) as refusal:
+        load_records(tmp_path / "network.pt", chosen)
+    assert str(tmp_path / "network.pt") in str(refusal.value)
+
+
+def test_a_record_tells_what_is_derived_from_it():
+    network = Network(
+        initial_model(SIZES, 0), DataSet("mnist", (8, 1)), "dropout 0.5", 3, 7, "glorot", {"lr": 0.1}, (0,)
+    )
+    assert (network.name, network.identity) == ("dropout 0.5, network 3", {"condition": "dropout 0.5", "network": 3})
+    for weight, strength, own in zip(network.weights, network.strengths, network.model.weights, strict=True):
+        assert torch.equal(weight, own) and torch.equal(strength, own.abs())
+        assert not weight.requires_grad and not strength.requires_grad
+    before = network.untrained(5, 11)
+    assert equal(before.model, initial_model(SIZES, 11, "glorot"))
+    assert (before.condition, before.number, before.seed, before.init) == ("random initialisation", 5, 11, "glorot")
+    assert (before.data, before.hyperparameters, before.truth) == (network.data, {}, None)
+    assert equal(network.model, initial_model(SIZES, 0))
+
+
+def test_networks_that_are_the_same_are_refused_by_name():
+    data = DataSet("mnist", (8, 1))
+    networks = [Network(initial_model(SIZES, seed), data, number=seed) for seed in (0, 1)]
+    refuse_twins(networks)
+    bias = Network(initial_model(SIZES, 0), data, number=2)
+    bias.model.biases[1].data[0] += 1e-3
+    refuse_twins([*networks, bias])
+    twin = Network(initial_model(SIZES, 1), data, condition="other", number=4)
+    with pytest.raises(InputError, match="trained, network 1 and other, network 4 are the same and would count twice"):
+        refuse_twins([*networks, twin])
+    assert equal(MLP(SIZES), networks[0].model) is False

@@ -1,0 +1,183 @@
+import math
+
+import numpy
+import pytest
+import torch
+from conftest import REPOSITORY
+from scipy import stats
+
+import are_modules_specialized
+from mlp.checkpoint import save_checkpoint
+from mlp.data import DataSet
+from mlp.model import initial_model
+from mlp.network import Network
+from modularity.ablation import ablated_hits
+from modularity.effects import accuracy_effect, class_range, range_effect
+from modularity.nulls import layer_counts
+from modularity.optimal_images import output_entropies
+from modularity.partitions import CASPER
+from modularity.specialization import MEASURES, corrected, measured_parts, pooled_summary, summary
+
+
+def parts(network, seed, p):
+    """A row for each of two parts of a network, whose p-values are all the same."""
+    numbers = {f"{measure}_{key}": p for measure in MEASURES for key in ("p", "p_conservative")}
+    numbers |= {f"{measure}_effect": 1.0 for measure in MEASURES}
+    about = {"condition": "pruned", "partitioning": "weights", "kind": "clusters", "network": network, "seed": seed}
+    return [about | numbers | {"status": "tested", "random_n": 19}] * 2
+
+
+def test_networks_of_one_seed_are_combined_as_one():
+    one, other = pooled_summary(parts(0, 5, 0.1)), pooled_summary([*parts(0, 5, 0.1), *parts(1, 5, 0.1)])
+    assert (other["networks"], other["seeds"]) == (2, 1)
+    assert other["accuracy_combined_p"] == pytest.approx(one["accuracy_combined_p"])
+    assert other["accuracy_combined_p"] == pytest.approx(one["accuracy_p"][0])
+    independent = pooled_summary([*parts(0, 5, 0.1), *parts(1, 6, 0.1)])
+    assert (independent["networks"], independent["seeds"]) == (2, 2)
+    assert independent["accuracy_combined_p"] == pytest.approx(2 * one["accuracy_p"][0] ** 2)
+
+
+@pytest.mark.parametrize("networks", [4, 11, 30])
+def test_networks_without_any_effect_can_be_corrected(networks):
+    line = pooled_summary([row for k in range(networks) for row in parts(k, k, 1.0)])
+    assert corrected([line])[0]["accuracy_adjusted_p"] == pytest.approx(1)
+
+
+def test_what_was_measured_is_saved_before_it_is_judged(tmp_path, monkeypatch):
+    def failing(_):
+        raise RuntimeError("a judgement that fails")
+
+    monkeypatch.setattr(are_modules_specialized, "corrected", failing)
+    save_checkpoint(tmp_path / "network.pt", initial_model((784, 6, 2), 0), digits=(8, 1))
+    with pytest.raises(RuntimeError, match="fails"):
+        are_modules_specialized.main(
+            [
+                str(tmp_path / "network.pt"),
+                "--clusters",
+                "2",
+                "--draws",
+                "2",
+                "--jobs",
+                "1",
+                "--figures-dir",
+                str(tmp_path),
+            ]
+        )
+    assert (tmp_path / "specialization.csv").read_text().count("\n") > 4
+
+
+def part(network=0, seed=5, status="tested", random_n=19, **numbers):
+    about = {"condition": "pruned", "partitioning": "weights", "kind": "clusters", "network": network, "seed": seed}
+    return about | {"status": status, "random_n": random_n} | numbers
+
+
+def test_the_summary_of_a_network_by_hand():
+    """Of 19 random sets and of 4; images were made of the first part only, and no range was measured."""
+    lesions = [
+        {"accuracy_p": 0.05, "accuracy_p_conservative": 0.1, "accuracy_effect": 1.5},
+        {"accuracy_p": 0.2, "accuracy_p_conservative": 0.4, "accuracy_effect": 0.5},
+    ]
+    images = {"score_p": 0.3, "score_p_conservative": 0.35, "score_effect": 1.25}
+    images |= {"entropy_p": 1, "entropy_p_conservative": 1, "entropy_effect": math.nan}
+    rows = [part(**lesions[0], **images), part(random_n=4, **lesions[1])]
+    rows += [part(status="too small"), part(status="the whole layer"), part(status="too small")]
+    line = summary(rows)
+    about = {"condition": "pruned", "partitioning": "weights", "kind": "clusters", "network": 0, "seed": 5}
+    about |= {"tested": 2, "too_small": 2, "the_whole_layer": 1}
+    assert {key: line[key] for key in about} == about
+    assert [line[f"{measure}_n"] for measure in MEASURES] == [2, 0, 1, 1]
+    for name, shifted in (("p", (0.025, 0.1)), ("p_conservative", (0.075, 0.3))):
+        expected = stats.chi2.sf(-2 * sum(map(math.log, shifted)), df=4)
+        assert line[f"accuracy_{name}"] == pytest.approx(expected, rel=1e-9)
+    assert line["accuracy_log_p"] == pytest.approx(-(math.log(0.025) + math.log(0.1)) / 2)
+    assert (line["accuracy_effect"], line["score_effect"]) == (1, 1.25)
+    assert (line["score_p"], line["score_p_conservative"]) == pytest.approx((0.275, 0.325))
+    assert (line["range_p"], line["range_p_conservative"]) == (1, 1)
+    assert all(math.isnan(line[key]) for key in ("range_log_p", "range_effect", "entropy_effect"))
+
+
+def test_the_summary_of_many_networks_by_hand():
+    """Two networks of one seed and one of another; p-values of 19 random sets, of which one part says what it says."""
+    found = [(0, 5, 0.1, 1.0), (0, 5, None, None), (1, 5, 0.3, 0.5), (2, 6, 0.2, 2.0), (2, 6, 1, math.nan)]
+    rows = []
+    for network, seed, p, effect in found:
+        numbers = {"score_p": p, "score_p_conservative": p, "score_effect": effect} if p else {}
+        rows.append(part(network, seed, "tested" if p else "too small", **numbers))
+    line = pooled_summary(rows)
+    assert (line["networks"], line["seeds"], line["tested"]) == (3, 2, 4)
+    last = stats.chi2.sf(-2 * (math.log(0.175) + math.log(0.975)), df=4)
+    assert line["score_p"] == pytest.approx([0.075, 0.275, last])
+    assert line["score_combined_p"] == pytest.approx(((0.075 + 0.275) / 2 + last) ** 2 / 2)
+    assert line["score_effect"] == pytest.approx([1, 0.5, 2])
+    assert line["score_n"] == 3
+    assert line["score_mean_effect"] == pytest.approx(3.5 / 3)
+    assert line["score_effect_se"] == pytest.approx((2 - 0.75) / 2)  # of 0.75 and 2, the means of the seeds
+    assert line["accuracy_combined_p"] == 1
+    assert (line["accuracy_n"], line["accuracy_p"]) == (0, [1, 1, 1])
+    assert math.isnan(line["accuracy_mean_effect"]) and math.isnan(line["accuracy_effect_se"])
+
+
+def test_p_values_are_corrected_within_families_and_kinds():
+    """Of two partitionings: lesions by 2 x 2 tests, images by 2 x 2 others, and random clusters on their own."""
+    names = ("accuracy", "range", "score", "entropy")
+    p_values = {"clusters": [(0.01, 0.04, 0.02, 1), (0.03, 0.5, 1, 1)], "random": [(0.04, 0.8, 1, 1), (0.9, 1, 1, 0.2)]}
+    lines = [
+        {"kind": kind, "place": place}
+        | {f"{name}_combined_p": p for name, p in zip(names, own)}
+        | {f"{name}_combined_p_conservative": 1.0 for name in names}
+        for kind, both in p_values.items()
+        for place, own in enumerate(both)
+    ]
+    found = corrected(lines)
+    assert [(line["kind"], line["place"]) for line in found] == [
+        ("clusters", 0),
+        ("clusters", 1),
+        ("random", 0),
+        ("random", 1),
+    ]
+    adjusted = [[line[f"{name}_adjusted_p"] for name in names] for line in found]
+    assert adjusted[0] == pytest.approx([0.04, 0.16 / 3, 0.08, 1])
+    assert adjusted[1] == pytest.approx([0.16 / 3, 0.5, 1, 1])
+    assert adjusted[2] == pytest.approx([0.16, 1, 1, 1])
+    assert adjusted[3] == pytest.approx([1, 1, 1, 0.8])
+    assert {line[f"{name}_adjusted_p_conservative"] for line in found for name in names} == {1}
+
+
+def test_what_is_measured_of_parts_follows_from_their_lesions_and_images():
+    network = Network(initial_model((784, 12, 10, 3), 0, "glorot"), DataSet("mnist", (3, 5, 7)), number=2, seed=9)
+    parts = measured_parts([network], 6, 6, 0, REPOSITORY / "data", torch.device("cpu"), 1)
+    images, labels = network.data.load(False, REPOSITORY / "data")
+    assert {part["row"]["partitioning"] for part in parts} == set(CASPER)
+    statuses = {"tested": 0, "too small": 0, "the whole layer": 0}
+    for part in parts:
+        row = part["row"]
+        (neurons,) = (count for count in layer_counts(part["module"], (12, 10)) if count)
+        assert (row["condition"], row["network"], row["seed"], row["neurons"]) == ("trained", 2, 9, neurons)
+        whole = neurons == row["living_in_layer"]
+        assert row["status"] == ("too small" if neurons < 2 else "the whole layer" if whole else "tested")
+        statuses[row["status"]] += 1
+        assert ("change" in row) == (row["status"] == "tested")
+        assert ("picture" in part) == ("score" in row) == (row["status"] == "tested" and neurons > 2)
+        if row["status"] != "tested":
+            continue
+        modules = torch.cat([(part["module"] & False).unsqueeze(0), part["module"].unsqueeze(0), part["controls"]])
+        shares = ablated_hits(network.model, modules, images, labels).double() / labels.bincount()
+        changes = (shares[1:] - shares[0]).numpy()
+        assert [row[f"change_{label}"] for label in (3, 5, 7)] == pytest.approx(changes[0].tolist())
+        assert row["change"] == pytest.approx(changes[0].mean())
+        assert row["random_change"] == pytest.approx(changes[1:].mean())
+        means, spread = changes.mean(1), class_range(changes)
+        assert row["accuracy_effect"] == pytest.approx(accuracy_effect(means[0], means[1:]))
+        if numpy.isfinite(spread).all():
+            assert row["range"] == pytest.approx(spread[0], rel=1e-6)
+            assert row["range_effect"] == pytest.approx(range_effect(spread[0], spread[1:]), rel=1e-6)
+        if "picture" in part:
+            own, other = torch.from_numpy(part["picture"]["images"])
+            layer = row["layer"] - 1
+            for image, module, score in zip((own, other), modules[1:], part["picture"]["scores"]):
+                driven = network.model.preactivations(image.reshape(1, 784))[layer][0].abs()
+                assert driven[module.split([12, 10])[layer]].sum().item() == pytest.approx(float(score), rel=1e-4)
+            assert row["score"] == float(part["picture"]["scores"][0])
+            assert row["entropy"] == pytest.approx(output_entropies(network.model, own.unsqueeze(0)).item(), rel=1e-3)
+    assert statuses["tested"] > 10 and statuses["too small"] > 0
+    assert len({part["row"]["change"] for part in parts if "change" in part["row"]}) > 40
