@@ -45,9 +45,9 @@ from modularity.graph import neuron_graph, weight_adjacency, without_isolated
 from modularity.nulls import matched_modules
 from modularity.similarity import similarities
 from modularity.tasks import mapped, on_one_core
-from report.speed import plot_engine_times
 from report.options import REPOSITORY, Parser, integer, run
 from report.results import print_table, run_record, save_results
+from report.speed import plot_engine_times
 from report.style import save_figure
 
 DIGITS = (3, 5, 7)

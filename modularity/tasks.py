@@ -9,8 +9,11 @@ from pathlib import Path
 
 import torch
 from joblib import Parallel, cpu_count, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
+
+from mlp import InputError
 
 
 def mapped(function, tasks, jobs, description, unit="task", steps=None):
@@ -35,10 +38,15 @@ def mapped(function, tasks, jobs, description, unit="task", steps=None):
             done = (on_one_core(function, *task) for task in tasks)
         else:
             done = Parallel(jobs, return_as="generator")(delayed(on_one_core)(function, *task) for task in tasks)
-        for result in done:
-            if not steps:
-                bar.update()
-            yield result
+        try:
+            for result in done:
+                if not steps:
+                    bar.update()
+                yield result
+        except TerminatedWorkerError as error:
+            raise InputError(
+                f"--jobs {jobs}: a process was killed, most likely for want of memory; choose fewer"
+            ) from error
 
 
 def on_one_core(function, *arguments):

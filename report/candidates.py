@@ -12,9 +12,8 @@ MOST_GROUPS, MOST_PANELS = 8, 5  # of candidates; those of a wide network would 
 def plot_ablation(rows, digits, title):
     """Accuracy per digit with each module ablated: a group of bars per candidate, a bar per digit.
 
-    rows: the intact network first, then a row per candidate, with `neuron`, `layer`, `members` and for each digit
-    `accuracy_<digit>`, its 95 % interval `low_<digit>`, `high_<digit>`, and of candidates the middle 90 % of the
-    matched null, `null_low_<digit>`, `null_high_<digit>`, as fractions.
+    rows: the intact network, then a row per candidate, with `neuron`, `layer`, `members`, and as fractions per digit
+    `accuracy_<digit>`, its 95 % interval `low_`, `high_`, and of candidates the middle 90 % of the null `null_low_`, ...
     """
     intact, *candidates = rows
     shown = candidates[: MOST_GROUPS * MOST_PANELS]
@@ -64,7 +63,7 @@ def plot_percentiles(networks, tests, effects, nulls):
     jitter = numpy.random.default_rng(0).uniform(-0.28, 0.28, len(networks))
     dots = {"s": 9, "color": BLUE, "alpha": 0.6, "linewidths": 0, "label": "a network: mean of its candidates"}
     interval = {"color": "black", "marker": "D", "markersize": 5, "capsize": 5, "linewidth": 1.6, "linestyle": ""}
-    interval["label"] = "median with 95 % bootstrap interval"
+    interval |= {"label": "median with 95 % bootstrap interval"}
     for axes, effect in zip(panels, effects):
         for place, null in enumerate(nulls):
             test = tests[f"{effect}_{null}"]

@@ -13,10 +13,6 @@ from report.style import BLUE, CENTERED, GREY, RED, cluster_color, styled
 MOST_BLOCKS = 300  # rows of the picture of |w|: about as many as its pixels
 
 
-def layer_name(layer, layers):
-    return "input" if layer == 0 else "output" if layer == layers - 1 else f"layer {layer}"
-
-
 @styled
 def plot_n_cuts(rows, shuffles, nulls, clusters):
     """The n-cut of each network beside those of its shuffled copies, grouped by training condition.
@@ -69,10 +65,7 @@ def plot_clusters(weights, labels, title):
 
 
 def draw_layers(axes, weights, labels, clusters):
-    """A column per layer, made of its clusters; between two layers the share of |w| that joins each two clusters.
-
-    labels: one vector per layer.
-    """
+    """A column per layer, made of its clusters; between layers the share of |w| per two clusters.  labels: per layer."""
     middles = []
     for layer, its_labels in enumerate(labels):
         sizes = numpy.array([(its_labels == cluster).sum() for cluster in clusters])
@@ -92,15 +85,14 @@ def draw_layers(axes, weights, labels, clusters):
         for target, source in zip(*numpy.nonzero(table > 0.002)):
             inside = {"color": cluster_color(clusters[source]), "alpha": 0.9, "zorder": 2}
             style = inside if source == target else {"color": GREY, "alpha": 0.22, "zorder": 1}
-            ends = [middles[layer][source], middles[layer + 1][target]]
-            width = 60 * table[target, source]
-            axes.plot([layer + 0.16, layer + 1 - 0.16], ends, linewidth=width, solid_capstyle="butt", **style)
-    living = [(its_labels >= 0).sum() for its_labels in labels]
-    names = [f"{layer_name(layer, len(labels))}\nn = {n}" for layer, n in enumerate(living)]
+            style |= {"linewidth": 60 * table[target, source], "solid_capstyle": "butt"}
+            axes.plot([layer + 0.16, layer + 1 - 0.16], [middles[layer][source], middles[layer + 1][target]], **style)
+    names = ["input", *(f"layer {layer}" for layer in range(1, len(labels) - 1)), "output"]
+    names = [f"{name}\nn = {(its_labels >= 0).sum()}" for name, its_labels in zip(names, labels)]
     axes.set_xticks(range(len(labels)), names)
     bare(axes)
-    title = "neurons by cluster; lines: share of |w| between layers,\ncoloured within a cluster"
-    axes.set(yticks=[], ylim=(0, 1), title=title)
+    axes.set_title("neurons by cluster; lines: share of |w| between layers,\ncoloured within a cluster")
+    axes.set(yticks=[], ylim=(0, 1))
 
 
 def draw_matrix(axes, weights, labels, clusters):

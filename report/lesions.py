@@ -52,7 +52,7 @@ def plot_lesions(rows, title):
             marker, color, name = LESION_MARKS[kind]
             mark = {"marker": marker, "s": 30, "color": color, "edgecolors": "white", "linewidths": 0.5, "zorder": 3}
             axes.scatter(places[its_kinds == kind], changes[its_kinds == kind], **mark, label=name)
-        axes.axhline(0, color=style.GREY, linewidth=0.8, linestyle=":")
+        axes.axhline(0, **style.DOTTED, linewidth=0.8)
         axes.set_xticks(places, ["{cluster}\n{neurons}".format(**row) for row in group], fontsize=7)
         axes.tick_params(axis="x", length=0)
         axes.set(title=f"layer {group[0]['layer']}", xlim=(-0.8, len(group) - 0.2))
@@ -87,7 +87,7 @@ def plot_dependencies(rows, pairs, title):
         place = position[row["layer"], row["cluster"]]
         axes.scatter(*place, s=650, color=style.cluster_color(row["cluster"]), edgecolors="white", zorder=3)
         name = f"{row['cluster']}\n{100 * row['change']:.1f} pp"
-        axes.annotate(name, place, **style.CENTERED, **style.OUTLINED, fontsize=8, zorder=4)
+        axes.annotate(name, place, **style.CENTERED, **style.HALO, fontsize=8, zorder=4)
     layers = sorted({row["layer"] for row in rows})
     axes.set_xticks(layers, [f"layer {layer}" for layer in layers])
     axes.set(yticks=[], ylim=(0, 1), xlim=(layers[0] - 0.5, layers[-1] + 0.5))
@@ -126,8 +126,8 @@ def plot_class_changes(rows, digits, title):
         axes.set(title=f"layer {group[0]['layer']}", xlabel="digit", ylim=(tallest - 0.5, -0.5))
     panels[0].set_ylabel("cluster (neurons in the layer)")
     ticks = sorted({sign * step for sign in (-1, 1) for step in (0, 1, 3, 10, 30, 100) if step <= largest})
-    name = "change of accuracy (percentage points)"
-    figure.colorbar(image, ax=panels, label=name, ticks=ticks, format="%g", fraction=0.03, pad=0.01)
+    bar = figure.colorbar(image, ax=panels, ticks=ticks, format="%g", fraction=0.03, pad=0.01)
+    bar.set_label("change of accuracy (percentage points)")
     return figure
 
 

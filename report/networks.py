@@ -11,7 +11,7 @@ from mlp.model import IMAGE_SIDE
 from modularity.graph import neuron_name, strongest_edges
 from modularity.rows import grouped
 from report.panels import column, figure_of, legend_below
-from report.style import BLUE, DASHED, GREY, OFFSET, OUTLINED, RED, YELLOW, styled
+from report.style import BLUE, DASHED, DOTTED, GREY, HALO, OFFSET, RED, YELLOW, styled
 
 MOST_LABELS = 24  # names of more neurons than this in one column or panel would lie on top of each other
 MOST_RECEPTIVE_FIELDS = 8
@@ -37,13 +37,13 @@ def plot_history(history, tests, classes, counts, pruned_from=None):
     for name, color, marker in (("training", BLUE, "o"), ("validation", YELLOW, "s")):
         for axes, measure, scale in drawn if counts[name] else ():
             values = [scale * column(state, f"{name}_{measure}") for state in states]
-            axes.plot(epochs, list(map(numpy.median, values)), color=color, marker=marker, markersize=3, label=name)
+            lowest, medians, highest = ([pick(some) for some in values] for pick in (min, numpy.median, max))
+            axes.plot(epochs, medians, color=color, marker=marker, markersize=3, label=name)
             if len(tests) > 1:
-                lowest, highest = list(map(min, values)), list(map(max, values))
                 axes.fill_between(epochs, lowest, highest, color=color, alpha=0.2, linewidth=0)
     accuracy, chance = 100 * numpy.median(column(tests, "accuracy")), 100 / classes
     accuracy_axes.axhline(accuracy, **DASHED | {"color": RED}, label=f"test, at the end: {accuracy:.1f} %")
-    accuracy_axes.axhline(chance, color=GREY, linestyle=":", linewidth=1, label=f"chance: {chance:.1f} %")
+    accuracy_axes.axhline(chance, **DOTTED, linewidth=1, label=f"chance: {chance:.1f} %")
     loss_axes.set(xlabel="epoch", ylabel="cross-entropy (nats)", ylim=(0, None))
     accuracy_axes.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 102))
     for axes in (loss_axes, accuracy_axes):
@@ -66,12 +66,12 @@ def plot_centralities(tables, candidates, limits, quantiles, title):
     title += "" if alone else f", {len(tables)} networks"
     figure, [panels] = figure_of(max(7, 3 * len(limits[0])), 3.6, title, columns=len(limits[0]))
     for axes, layer in zip(panels, limits[0]):
-        points = [
-            (row["in_degree"], row["betweenness"], node[1], node in chosen)
-            for table, chosen in zip(tables, candidates)
-            for node, row in table.items()
-            if node[0] == layer
-        ]
+        points = []
+        for table, chosen in zip(tables, candidates):
+            nodes = [node for node in table if node[0] == layer]
+            points += [
+                (table[node]["in_degree"], table[node]["betweenness"], node[1], node in chosen) for node in nodes
+            ]
         x, y, _, is_candidate = numpy.transpose(points)
         for kind, color, marker, name in ((0, GREY, "o", "hidden neuron"), (1, RED, "D", "candidate")):
             some = is_candidate == kind
@@ -79,8 +79,7 @@ def plot_centralities(tables, candidates, limits, quantiles, title):
         if alone:
             lowest, highest = limits[0][layer]
             axes.axvline(lowest, **DASHED, label=f"in-degree, quantile {quantiles[0]:g}")
-            dotted = {"color": GREY, "linestyle": ":", "linewidth": 1.4}
-            axes.axhline(highest, **dotted, label=f"betweenness, quantile {quantiles[1]:g}")
+            axes.axhline(highest, **DOTTED, linewidth=1.4, label=f"betweenness, quantile {quantiles[1]:g}")
         for x, y, index, is_candidate in points if len(points) <= MOST_LABELS else ():
             axes.annotate(str(index), (x, y), (5, -10 if is_candidate else 4), fontsize=8, **OFFSET)
         axes.set(title=f"layer {layer} (n = {len(points)} neurons)", xlabel="weighted in-degree (sum of |w|)")
@@ -121,10 +120,10 @@ def plot_network(weights, table, candidates, classes, title):
     largest = {layer: max(table[node]["in_degree"] for node in nodes) or 1 for layer, nodes in neurons.items()}
     areas = [largest_area * table[node]["in_degree"] / largest[node[0]] for node in position]
     colors = [table[node]["betweenness"] for node in position]
-    ringed = numpy.array([node in candidates for node in position])
-    rings = {"edgecolors": numpy.where(ringed, RED, "white")}
-    rings |= {"linewidths": numpy.where(ringed, largest_area**0.5 / 30 + 1.2, 0.3)}
-    nodes = axes.scatter(*zip(*position.values()), areas, colors, **rings, cmap="cividis", zorder=3)
+    ring, rim = (RED, largest_area**0.5 / 30 + 1.2), ("white", 0.3)
+    edgecolors, linewidths = zip(*(ring if node in candidates else rim for node in position))
+    look = {"edgecolors": edgecolors, "linewidths": linewidths, "cmap": "cividis", "zorder": 3}
+    nodes = axes.scatter(*zip(*position.values()), areas, colors, **look)
     figure.colorbar(nodes, ax=axes, label="betweenness (share of shortest paths)", fraction=0.025, pad=0.01)
 
     shown = sorted(sorted(neurons[1], key=lambda node: -table[node]["in_degree"])[:MOST_RECEPTIVE_FIELDS])
@@ -151,12 +150,12 @@ def plot_network(weights, table, candidates, classes, title):
     for layer in hidden:
         wide = len(neurons[layer]) > MOST_LABELS
         above, size = (5, 6) if wide else (13, 8)
-        look = {"ha": "center", "fontsize": size, **OFFSET, **OUTLINED}
+        look = {"ha": "center", "fontsize": size, **OFFSET, **HALO}
         for node in set(neurons[layer]) & set(candidates) if wide else neurons[layer]:
             axes.annotate(neuron_name(node), position[node], (0, above), **look)
     axes.scatter([], [], s=80, facecolors="none", edgecolors=RED, linewidths=2, label="candidate")
     axes.scatter([], [], s=80, color=GREY, label="area: in-degree, relative to the layer's largest")
-    widest = f"width: |w| (to {strength.max(initial=0):.2f})"
-    axes.plot([], [], linewidth=4, label=f"the {EDGES_PER_LAYER} strongest edges between layers, {widest}", **edge)
+    name = f"the {EDGES_PER_LAYER} strongest edges between layers, width: |w| (to {strength.max(initial=0):.2f})"
+    axes.plot([], [], **edge, linewidth=4, label=name)
     legend_below(figure, axes, columns=3)
     return figure

@@ -34,11 +34,9 @@ def plot_modularity(rows, conditions, dropouts):
     figure, panels = figure_of(*size, None, len(layers), len(RAW_MEASURES), sharex=True, sharey=True)
     for (axes, (layer, raw)), norm in product(zip(panels.flat, product(layers, RAW_MEASURES)), STYLES):
         shift, color, marker, dashes, label = STYLES[norm]
-        its_rows, pooled = (
-            [row for row in some if (row["layer"], row["measure"]) == (layer, raw + norm)]
-            for some in (rows, conditions)
-        )
-        dots = [row for row in its_rows if row["condition"] in positions]
+        here = {"layer": layer, "measure": raw + norm}.items()
+        pooled = [row for row in conditions if here <= row.items()]
+        dots = [row for row in rows if here <= row.items() and row["condition"] in positions]
         places = [positions[row["condition"]] + shift for row in dots]
         axes.scatter(places, column(dots, "q"), s=5, color=color, alpha=0.6, linewidths=0)
         means = {row["condition"]: row["mean"] for row in pooled}
@@ -51,12 +49,11 @@ def plot_modularity(rows, conditions, dropouts):
         axes.axhspan(middle - 2 * sd, middle + 2 * sd, color=color, alpha=0.2, linewidth=0, label=band)
         axes.plot([], [], linestyle=dashes, label=f"{label}: mean; dots: networks", **line)
     panels[0, 0].set(xlim=(min(positions.values()) - 0.06, max(positions.values()) + 0.06), ylim=(0, None))
-    for axes, raw in zip(panels[0], RAW_MEASURES):
-        axes.set_title(raw)
-    for axes in panels[-1]:
-        names = [f"{dropouts[name]:g}" if name in dropouts else name for name in positions]
-        axes.set_xticks(list(positions.values()), names, rotation=90, fontsize=7)
-        axes.set_xlabel("dropout rate" + (", and other networks" if others else "") if dropouts else "")
+    names = [f"{dropouts[name]:g}" if name in dropouts else name for name in positions]
+    for first, last, raw in zip(panels[0], panels[-1], RAW_MEASURES):
+        first.set_title(raw)
+        last.set_xticks(list(positions.values()), names, rotation=90, fontsize=7)
+        last.set_xlabel("dropout rate" + (", and other networks" if others else "") if dropouts else "")
     for axes, layer in zip(panels[:, 0], layers):
         axes.set_ylabel(f"modularity Q, layer {layer}")
     legend_below(figure, panels[0, 0], columns=2)
@@ -67,16 +64,14 @@ def plot_modularity(rows, conditions, dropouts):
 def plot_similarities(pictures, shown):
     """Similarity matrices sorted by cluster, a row per layer; side by side an upstream and a downstream measure.
 
-    A strip on top of each matrix shows the clusters of the same neurons by the other measure: if the two agreed, it
-    would be as blocked as the matrix below it.
+    A strip on top of each matrix: the clusters of its neurons by the other measure; if the two agreed, as blocked as it.
 
     pictures: a {"title", "similarity": {measure: matrices}, "partitions": {(layer, measure): (labels, Q)}} per network.
     shown: the two measures.
     """
     layers = len(pictures[0]["similarity"][shown[0]])
     columns = [(picture, *measures) for picture in pictures for measures in (shown, shown[::-1])]
-    size = 0.8 + 2.3 * len(columns), 0.9 + 2.6 * layers
-    figure, panels = figure_of(*size, None, layers, len(columns))
+    figure, panels = figure_of(0.8 + 2.3 * len(columns), 0.9 + 2.6 * layers, None, layers, len(columns))
     for layer, line in enumerate(panels, 1):
         for axes, (picture, measure, other) in zip(line, columns):
             labels, q = picture["partitions"][layer, measure]
@@ -128,6 +123,6 @@ def plot_agreement(rows, baseline):
         side = {"xycoords": "axes fraction", "rotation": 90, "va": "center", "color": GREY}
         for place, family in enumerate(FAMILIES):
             axes.annotate(family, (1.02, 0.75 - 0.5 * place), **side)
-    label = "element-centric similarity of partitions (1: equal)"
-    figure.colorbar(image, ax=panels, label=label, fraction=0.03, pad=0.03)
+    name = "element-centric similarity of partitions (1: equal)"
+    figure.colorbar(image, ax=panels, label=name, fraction=0.03, pad=0.03)
     return figure

@@ -17,10 +17,11 @@ DIGIT_COLORS = "#94a4a2 #b9ac70 #92dadd #3f90da #e76300 #ffa90e #717581 #832db6 
 PALE, _, _, BLUE, ORANGE, YELLOW, GREY, VIOLET, _, RED = DIGIT_COLORS
 
 DASHED = {"color": GREY, "linestyle": "--", "linewidth": 1}
+DOTTED = {"color": GREY, "linestyle": ":"}
 NULL_BAR = {"color": "#d9d9d9", "edgecolor": "#9c9c9c"}  # the interval that a null fills
 CENTERED = {"ha": "center", "va": "center"}
 OFFSET = {"textcoords": "offset points"}  # of text beside what it names
-OUTLINED = {"path_effects": [withStroke(linewidth=2, foreground="white")]}  # text over marks
+HALO = {"path_effects": [withStroke(linewidth=2, foreground="white")]}  # text over marks
 
 styled = matplotlib.rc_context(matplotlib.rcParamsDefault | STYLE)
 """Decorates what draws, or saves, in this style."""

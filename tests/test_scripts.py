@@ -255,7 +255,7 @@ def test_networks_trained_together_are_as_good_as_those_trained_alone(tmp_path, 
         options += ["--networks", networks, "--epochs", epochs, "--save-dir", tmp_path, "--figures-dir", tmp_path]
         succeed("train.py", *options)
         accuracies.append([row["accuracy"] for row in record(tmp_path / "training_history.json")["test"]])
-    assert [len(set(found)) for found in accuracies] == pytest.approx([networks] * 2, abs=networks / 4)
+    assert all(len(found) == networks and len(set(found)) > networks / 2 for found in accuracies)
     assert ks_2samp(*accuracies).pvalue > 0.01
 
 
@@ -490,8 +490,8 @@ TASKS = {
     "--pruning-epochs 1",
     ABLATION: "",
     CLUSTERING: "--shuffles 3 --clusters 5 --lesions",
-    SPECIALIZATION: "--clusters 6 --draws 4",
-    SIMILARITY: "--untrained 3 --restarts 3",
+    SPECIALIZATION: "--clusters 4 --draws 3",
+    SIMILARITY: "--untrained 3 --restarts 3 --seed 2",
 }
 """Options of each script, the work of which is then of several tasks."""
 
@@ -1055,13 +1055,11 @@ def test_the_numbers_follow_from_the_clusters(sweep, size):
     }
 
 
-def test_the_same_command_gives_the_same_similarities(readme_network, tmp_path):
-    """And it works on the network of the README, whose three layers are small."""
-    options = [readme_network[0], *"--untrained 3 --restarts 5 --seed 2 --jobs 1 --figures-dir".split()]
-    for place in ("one", "two"):
-        done = succeed(SIMILARITY, *options, tmp_path / place)
-    assert same_files(tmp_path / "one", tmp_path / "two")
-    rows = table(tmp_path / "one" / "upstream_downstream.csv")
+def test_similarities_of_the_readme_network(readme_network, tmp_path):
+    """Its three layers are small."""
+    options = "--untrained 3 --restarts 5 --jobs 1 --figures-dir".split()
+    done = succeed(SIMILARITY, readme_network[0], *options, tmp_path)
+    rows = table(tmp_path / "upstream_downstream.csv")
     assert len(rows) == 4 * 3 * 8
     assert done.stdout.splitlines()[-1].startswith("Verdict: Q is above that of untrained networks")
     assert "rises or falls with regularisation" not in done.stdout, "one network has no trend"
@@ -1121,13 +1119,17 @@ def test_networks_that_read_badly_are_left_out(readme_network, tmp_path):
     }
 
 
-@pytest.mark.parametrize("name", ["random initialisation", "all trained"])
-def test_a_network_cannot_pass_for_the_baseline_or_for_all(readme_network, tmp_path, monkeypatch, name):
+def test_a_network_cannot_pass_for_the_baseline_or_for_all(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    model, _ = load_checkpoint(readme_network[0])
-    torch.save(model.state_dict(), f"{name}.pt")
-    options = "--untrained 2 --restarts 2 --jobs 1 --figures-dir .".split()
-    succeed(SIMILARITY, f"{name}.pt", *options)
+    names = "random initialisation", "all trained"
+    for seed, name in enumerate(names):
+        torch.save(initial_model((784, 8, 8, 3), seed).state_dict(), f"{name}.pt")
+    options = "--least-accuracy 0 --untrained 2 --restarts 2 --seed 2 --jobs 1 --figures-dir .".split()
+    succeed(SIMILARITY, *(f"{name}.pt" for name in names), *options)
     conditions = [row["condition"] for row in table(tmp_path / "upstream_downstream.csv")]
-    assert conditions.count(f"{name} ({name}.pt)") == 24
-    assert conditions.count("random initialisation") == 2 * 24
+    for name in names:
+        assert conditions.count(f"{name} ({name}.pt)") == 16
+    assert conditions.count("random initialisation") == 2 * 16
+    agreement = record(tmp_path / "upstream_downstream.json")["agreement"]
+    own = {f"{name} ({name}.pt)" for name in names}
+    assert {line["condition"] for line in agreement} == own | set(names), "each beside what it is not"
