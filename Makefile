@@ -12,17 +12,25 @@ PYTHON ?= python3
 BIN = .venv/bin
 OLDEST = .venv-oldest/bin
 
-.PHONY: figures test test-all test-oldest evidence clusterability specialization similarity benchmark clean
+.PHONY: figures centralities ablation test test-long test-all test-oldest evidence clusterability specialization similarity benchmark clean
 
 figures: .venv/installed
 	$(BIN)/python train.py
-	$(BIN)/python network_analysis.py & $(BIN)/python are_modules_indegree_nobetween.py && wait $$!  # side by side
+	@$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) centralities ablation
+
+centralities:
+	$(BIN)/python network_analysis.py
+
+ablation:
+	$(BIN)/python are_modules_indegree_nobetween.py
 
 test: .venv/installed-tests
 	$(BIN)/python -m pytest
 
-test-all: .venv/installed-tests
-	$(BIN)/python -m pytest -m ""
+test-long: .venv/installed-tests
+	$(BIN)/python -m pytest -m long
+
+test-all: test test-long
 
 test-oldest: .venv-oldest/installed
 	$(OLDEST)/python -m pytest

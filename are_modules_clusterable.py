@@ -25,21 +25,14 @@ from report.style import save_figure
 
 def parse_args(argv):
     parser = Parser("Compare the n-cut of networks with that of their shuffled weights; lesion their clusters.")
-    option = parser.add_argument
+    draws = integer(2, MOST_DRAWS)
     parser.add_networks(many=True)
-    option("--clusters", type=integer(2), default=12, help="clusters of neurons")
-    what = "shuffled copies of each network, of each kind"
-    option("--shuffles", type=integer(2, MOST_DRAWS), default=50, help=what)
-    option(
-        "--lesions",
-        action="store_true",
-        help="also silence each cluster's part of each hidden layer, and pairs of important parts; compare with random "
-        "neurons of the same layers",
-    )
-    what = "random lesions that each part is compared with"
-    option("--draws", type=integer(2, MOST_DRAWS), default=100, help=what)
-    what = "random lesions that each part of a pair is compared with"
-    option("--pair-draws", type=integer(2, MOST_DRAWS), default=50, help=what)
+    parser.option("--clusters", "clusters of neurons", integer(2), 12)
+    parser.option("--shuffles", "shuffled copies of each network, of each kind", draws, 50)
+    what = "also silence each cluster's part of each hidden layer, and pairs of important parts, beside random neurons"
+    parser.add_argument("--lesions", action="store_true", help=what)
+    parser.option("--draws", "random lesions that each part is compared with", draws, 100)
+    parser.option("--pair-draws", "random lesions that each part of a pair is compared with", draws, 50)
     parser.add_work("shuffles, random lesions, and starts of k-means")
     parser.add_folders()
     return parser.parse_args(argv)
@@ -85,7 +78,7 @@ def main(argv=None):
         f"saved {figures}/{{clusterability,clusters}}.{{csv,json,png,pdf}} and {figures}/shuffled_n_cuts.{{csv,json}}"
     )
     if args.lesions:
-        print(f"\nlesions of {first.name}, changes of balanced accuracy in percentage points:")
+        print(f"\nlesions of {first.name}, changes of balanced accuracy:")
         print_lesions(lesions[0], summaries)
         print(f"saved {figures}/{'{lesions,dependencies}' if any(pairs) else 'lesions'}.{{csv,json,png,pdf}}")
     for note in sorted({note for network, result in zip(networks, results) for note in notes(network, result)}):
@@ -101,7 +94,7 @@ def untrained(networks, seed):
 
 
 def lesioned(networks, results, args):
-    """Silence the sub-modules of each network, and pairs of them: lists of rows of both kinds, one of each per network."""
+    """Silence the sub-modules of each network, and pairs of them: for each network the rows of both kinds."""
     where = args.data_dir, args.device, args.jobs
     images = {network.data: network.data.load(False, args.data_dir)[1].bincount().tolist() for network in networks}
     labels = []

@@ -13,6 +13,7 @@ import torch
 
 from mlp.files import writable_folder
 from mlp.model import stacked
+from mlp.network import refuse_twins
 from modularity.ablation import against_controls
 from modularity.candidates import EFFECTS, NULLS, candidate_rows, indegree_nobetween_candidates, mean_percentiles
 from modularity.candidates import null_modules
@@ -28,20 +29,13 @@ LARGEST_NULL = 100_000
 
 
 def parse_args(argv):
-    parser = Parser(
-        "Ablate neurons of high in-degree and low betweenness with their strongest inputs, and matched modules."
-    )
+    parser = Parser("Ablate neurons of high in-degree and low betweenness with their strongest inputs, beside others.")
     parser.add_networks()
     parser.add_candidates()
     what = "strongest incoming hidden neurons ablated with each candidate"
-    parser.add_argument("--top-inputs", type=integer(0), default=4, help=what)
-    parser.add_argument(
-        "--null-limit",
-        type=integer(1, LARGEST_NULL),
-        default=10_000,
-        help="compare each module with all modules of as many neurons per layer if there are at most so "
-        "many, or else with so many random ones",
-    )
+    parser.option("--top-inputs", what, integer(0), 4)
+    what = "compare each module with all matched modules if there are at most so many, or else with so many random ones"
+    parser.option("--null-limit", what, integer(1, LARGEST_NULL), 10_000)
     parser.add_work("which random modules are drawn, and the bootstrap")
     parser.add_folders()
     return parser.parse_args(argv)
@@ -50,6 +44,7 @@ def parse_args(argv):
 def main(argv=None):
     args = parse_args(argv)
     networks, about = selected_networks(args.checkpoint, args)
+    refuse_twins(networks)
     data = networks[0].data
     figures = writable_folder(args.figures_dir)
     _, labels = data.load(False, args.data_dir)

@@ -23,9 +23,9 @@ from report.style import save_figure
 def parse_args(argv):
     parser = Parser("Compare clusters of neurons with random neurons: importance and coherence.")
     parser.add_networks(many=True)
-    parser.add_argument("--clusters", type=integer(2), default=16, help="clusters of neurons")
+    parser.option("--clusters", "clusters of neurons", integer(2), 16)
     what = "sets of random neurons that each cluster's part of a layer is compared with"
-    parser.add_argument("--draws", type=integer(2, MOST_DRAWS), default=19, help=what)
+    parser.option("--draws", what, integer(2, MOST_DRAWS), 19)
     parser.add_work("random neurons, first images, and starts of k-means")
     parser.add_folders()
     return parser.parse_args(argv)

@@ -24,7 +24,7 @@ from modularity.agreement import pooled_modularity, regularization_trends
 from modularity.rows import grouped
 from modularity.significance import adjusted
 from modularity.similarity import FAMILIES, MEASURES
-from report.options import MOST_DRAWS, Parser, integer, real, run, selected_conditions
+from report.options import MOST_DRAWS, Parser, integer, run, selected_conditions, share
 from report.results import print_table, run_record, save_results, text
 from report.similarity import plot_agreement, plot_modularity, plot_similarities
 from report.style import save_figure
@@ -32,15 +32,12 @@ from report.style import save_figure
 
 def parse_args(argv):
     parser = Parser("Compare clusters of neurons that see alike with clusters of neurons that act alike.")
-    option = parser.add_argument
     parser.add_networks(many=True)
-    what = "compare with so many untrained networks"
-    option("--untrained", type=integer(2, MOST_DRAWS), default=100, metavar="N", help=what)
+    parser.option("--untrained", "compare with so many untrained networks", integer(2, MOST_DRAWS), 100, metavar="N")
     what = "of the search for the best partition of each layer"
-    option("--restarts", type=integer(1, MOST_DRAWS), default=100, help=what)
-    share = real(lambda share: 0 <= share <= 1, "from 0 to 1")
+    parser.option("--restarts", what, integer(1, MOST_DRAWS), 100)
     what = "leave out networks that read a smaller share of the test images right"
-    option("--least-accuracy", type=share, default=0.8, metavar="SHARE", help=what)
+    parser.option("--least-accuracy", what, share, 0.8, metavar="SHARE")
     parser.add_work("the untrained networks and the search for partitions")
     parser.add_folders()
     return parser.parse_args(argv)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
@@ -73,9 +73,9 @@ SESSIONS = {"make: the three scripts": "figures", "make evidence: 100 networks":
 
 def parse_args(argv):
     parser = Parser("Measure how fast this repository is, beside the obvious ways to do the same, and when it is busy.")
-    parser.add_argument("--repeats", type=integer(1), default=3, help="take each time as the median of so many")
+    parser.option("--repeats", "take each time as the median of so many", integer(1), 3)
     what = "another version of this repository, whose scripts are timed in turn with those of this one (default: none)"
-    parser.add_argument("--beside", type=Path, metavar="FOLDER", help=what)
+    parser.option("--beside", what, Path, metavar="FOLDER")
     parser.add_folders(data=True)
     return parser.parse_args(argv)
 
@@ -164,14 +164,12 @@ def session_times(target, args):
         with ExitStack() as stack, tempfile.TemporaryDirectory() as place:
             workshop = Path(place, "workshop")
             shutil.copytree(folder, workshop, ignore=shutil.ignore_patterns(".*", "*.pt"))
-            recipe = ["make", "-n", "-o", ".venv/installed", target]
-            recipe = subprocess.run(recipe, cwd=folder, check=True, capture_output=True, text=True).stdout
-            recipe = recipe.replace(".venv/bin/python", sys.executable)
+            command = ["make", "-o", ".venv/installed", f"BIN={Path(sys.executable).parent}", target]
             for _ in range(processes):
                 spinning = stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
                 stack.callback(spinning.kill)
-            options = {"shell": True, "cwd": workshop, "check": True, "capture_output": True}
-            times[f"{name}, {crowd}"].append(seconds_of(partial(subprocess.run, **options), f"set -e\n{recipe}"))
+            run_it = partial(subprocess.run, cwd=workshop, check=True, capture_output=True)
+            times[f"{name}, {crowd}"].append(seconds_of(run_it, command))
     return {way: median(seconds) for way, seconds in times.items()}
 
 
@@ -196,7 +194,8 @@ def training_times(data_dir, images, labels, repeats):
     """Seconds per network and epoch, validation included."""
     training, validation = split_validation(labels, 0.1, torch.Generator().manual_seed(0))
     transforms = {"transform": ToTensor(), "target_transform": DIGITS.index}
-    mnist = MNIST(data_dir, train=True, **transforms)  # as the tutorials read it: one image at a time
+    with redirect_stdout(None):  # where torchvision chats
+        mnist = MNIST(data_dir, train=True, download=True, **transforms)  # as tutorials read it: one image at a time
     chosen = torch.isin(mnist.targets, torch.tensor(DIGITS)).nonzero().flatten()
     ways = {
         "DataLoader, torchvision": lambda part: Subset(mnist, chosen[part].tolist()),

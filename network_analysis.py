@@ -28,13 +28,10 @@ def parse_args(argv):
     parser = Parser("See a trained network, or many, as weighted graphs of neurons.")
     parser.add_networks()
     parser.add_candidates()
-    parser.add_argument(
-        "--engine",
-        choices=("auto", "networkx", "layered"),
-        default="auto",
-        help="what computes betweenness: networkx, the equal but much faster layered engine, or auto: "
-        "networkx as long as it takes a fraction of a second",
+    what = (
+        "what computes betweenness: networkx, the equal but faster layered engine, or auto: networkx where it is quick"
     )
+    parser.option("--engine", what, default="auto", choices=("auto", "networkx", "layered"))
     parser.add_folders(data=False)
     return parser.parse_args(argv)
 
@@ -73,9 +70,8 @@ def main(argv=None):
     print(f"{len(candidates[0])} candidates: {' '.join(map(neuron_name, candidates[0])) or 'none'}")
     if len(networks) > 1:
         counts = list(map(len, candidates))
-        print(
-            f"that was network {first.number}; {len(networks)} networks have {min(counts)} to {max(counts)} candidates each"
-        )
+        range_of = f"{min(counts)} to {max(counts)}"
+        print(f"that was network {first.number}; {len(networks)} networks have {range_of} candidates each")
     print(f"betweenness by the {engine} engine")
     print(f"saved {figures}/centralities.{{csv,json,png,pdf}} and {figures}/network.{{png,pdf}}")
 

@@ -9,7 +9,7 @@ Writes mlp_mnist<digits>.pt to --save-dir, and training_history.csv, .json, .png
 
 import report.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
 
-from itertools import product
+from itertools import accumulate, product
 from math import prod
 from operator import itemgetter
 from pathlib import Path
@@ -20,12 +20,13 @@ from mlp.checkpoint import save_checkpoint
 from mlp.data import DataSet
 from mlp.files import writable_folder
 from mlp.model import PIXELS
-from mlp.training import in_tasks, memory_needed, refuse_more_than_memory, split_validation, train_networks
+from mlp.training import in_tasks, memory_kept, memory_needed, refuse_more_than_memory, split_validation, together
+from mlp.training import train_networks
 from modularity.rows import grouped
 from modularity.tasks import mapped
 from report.networks import plot_history
 from report.options import DEFAULT_DIGITS, REPOSITORY, Parser, checkpoint_name, decay, digits, hidden_layers, integer
-from report.options import real, run, several, sparsities
+from report.options import non_negative, positive, proper_share, run, several, sparsities
 from report.results import print_table, run_record, save_results, text
 from report.style import save_figure
 
@@ -46,75 +47,47 @@ SWEPT = "lr", "dropout", "l1", "l2"
 
 def parse_args(argv):
     parser = Parser("Train a multilayer perceptron on a few MNIST digits, or many at once.")
-    option = parser.add_argument
-    option("--digits", type=digits, default=DEFAULT_DIGITS, help="digits to tell apart, one output each")
-    option("--hidden-layers", type=hidden_layers, default="8,8,8", help="neurons of each hidden layer")
-    option("--epochs", type=integer(1), default=30, help="passes over the training images")
-    option("--batch-size", type=integer(1), default=128, help="images per step of Adam")
-    swept = {"metavar": "RATE[,RATE...]"}
-    what = (
-        "learning rate of Adam; several rates, here and in the other options that take them, are a sweep of all their"
-    )
-    positive, share, rate = (
-        real(accepts, wanted)
-        for accepts, wanted in (
-            (lambda value: value > 0, "above 0"),
-            (lambda value: 0 <= value < 1, "from 0 to below 1"),
-            (lambda value: value >= 0, "of at least 0"),
-        )
-    )
-    option("--lr", type=several(positive), default="0.001", help=f"{what} combinations", **swept)
-    option("--adam-epsilon", type=positive, default=1e-8, help="what Adam adds to the root of the second moment")
+    option, swept = parser.option, {"metavar": "RATE[,RATE...]"}
+    option("--digits", "digits to tell apart, one output each", digits, DEFAULT_DIGITS)
+    option("--hidden-layers", "neurons of each hidden layer", hidden_layers, "8,8,8")
+    option("--epochs", "passes over the training images", integer(1), 30)
+    option("--batch-size", "images per step of Adam", integer(1), 128)
+    what = "learning rate of Adam; several rates, here and in other options that take them, are a sweep"
+    option("--lr", what, several(positive), "0.001", **swept)
+    option("--adam-epsilon", "what Adam adds to the root of the second moment", positive, 1e-8)
     what = "initial weights: PyTorch's default, or Glorot-uniform with biases of zero"
-    option("--init", choices=("default", "glorot"), default="default", help=what)
+    option("--init", what, default="default", choices=("default", "glorot"))
     what = "share of each hidden layer's activations set to zero in each step"
-    option("--dropout", type=several(share), default="0", help=what, **swept)
+    option("--dropout", what, several(proper_share), "0", **swept)
     for norm, term in (("l1", "|w|"), ("l2", "w^2")):
         what = f"add RATE times the sum of {term} over all weights to the loss"
-        option(f"--{norm}", type=several(rate), default="0", help=what, **swept)
-    option(
-        "--lr-decay",
-        type=decay,
-        metavar="FACTOR,PATIENCE",
-        help="multiply a network's learning rate by FACTOR when its validation loss has not reached a new low for more "
-        "than PATIENCE epochs, as in 0.25,3; before pruning (default: no decay)",
+        option(f"--{norm}", what, several(non_negative), "0", **swept)
+    what = (
+        "multiply a network's learning rate by FACTOR when its validation loss has not reached a new low for more than "
+        "PATIENCE epochs, as in 0.25,3; before pruning (default: no decay)"
     )
-    option(
-        "--early-stopping",
-        type=integer(1),
-        metavar="PATIENCE",
-        help="stop a network when its validation loss has not reached a new low for PATIENCE epochs, and keep the "
-        "weights of the lowest; before pruning, which goes on to its end (default: train for all --epochs)",
+    option("--lr-decay", what, decay, metavar="FACTOR,PATIENCE")
+    what = (
+        "stop a network when its validation loss has not reached a new low for PATIENCE epochs, and keep the weights of "
+        "the lowest; before pruning, which goes on to its end (default: train for all --epochs)"
     )
-    option(
-        "--pruning",
-        type=sparsities,
-        metavar="INITIAL,FINAL",
-        help="then train on, with a fresh optimiser, while the smallest weights of each matrix are set to zero: at "
-        "first an INITIAL share of them, at the end a FINAL one, as in 0.5,0.9 (default: no pruning)",
+    option("--early-stopping", what, integer(1), metavar="PATIENCE")
+    what = (
+        "then train on, with a fresh optimiser, while the smallest weights of each matrix are set to zero: at first an "
+        "INITIAL share of them, at the end a FINAL one, as in 0.5,0.9 (default: no pruning)"
     )
-    what = "passes over the training images with --pruning, after --epochs without"
-    option("--pruning-epochs", type=integer(1), default=20, help=what)
-    what = "share of the training images set apart for validation"
-    option("--val-fraction", type=share, default=0.1, help=what)
+    option("--pruning", what, sparsities, metavar="INITIAL,FINAL")
+    option("--pruning-epochs", "passes with --pruning, after --epochs without", integer(1), 20)
+    option("--val-fraction", "share of the training images set apart for validation", proper_share, 0.1)
     parser.add_work("initial weights, validation images and their order")
-    option(
-        "--networks",
-        type=integer(1),
-        default=1,
-        help="train so many networks, or so many of each combination; number k starts from the weights of seed SEED + k",
-    )
-    option(
-        "--separate-batches",
-        action="store_true",
-        help="give each network its own validation images, order of mini-batches and dropped neurons, those of seed "
-        "SEED + k, instead of sharing those of SEED; slower",
-    )
-    what = "folder that the checkpoint is written to"
-    option("--save-dir", type=Path, default=REPOSITORY / "mlp", help=what)
-    expansions = "; ".join(f"{name} is {options}" for name, options in RECIPES.items())
-    what = f"the options of a published experiment, before all others on the command line: {expansions}"
-    option("--recipe", choices=RECIPES, help=what)
+    what = "train so many networks, or so many of each combination; number k starts from the weights of seed SEED + k"
+    option("--networks", what, integer(1), 1)
+    what = "give each network the validation images, mini-batches and dropout of seed SEED + k, not of SEED; slower"
+    parser.add_argument("--separate-batches", action="store_true", help=what)
+    option("--save-dir", "folder that the checkpoint is written to", Path, REPOSITORY / "mlp")
+    what = "the options of a published experiment, before all others on the command line: "
+    what += "; ".join(f"{name} is {options}" for name, options in RECIPES.items())
+    option("--recipe", what, choices=RECIPES)
     parser.add_folders()
     args = parser.parse_args(argv)
     if args.recipe:
@@ -137,7 +110,9 @@ def main(argv=None):
     labels = data.load(True, args.data_dir)[1]
     images = len(labels)
     count = args.networks * prod(len(getattr(args, name)) for name in SWEPT)
-    needed = memory_needed(sizes, count, images, min(args.batch_size, images), args.separate_batches)
+    at_once = count if args.device.type == "cuda" else min(count, args.jobs * together(sizes))
+    needed = memory_needed(sizes, at_once, images, min(args.batch_size, images), args.separate_batches)
+    needed += memory_kept(sizes, count)
     refuse_more_than_memory(needed, sizes, count, args.device)
     networks = hyperparameters(args)
 
@@ -173,25 +148,22 @@ def main(argv=None):
 
 
 def trained(args, data, sizes, networks):
-    """Train the networks in tasks; for each stage its history, models, and the test losses and hits of `evaluate`."""
+    """Train the networks in tasks; yields of each stage its history, models, and what `evaluate` says of the tests."""
     on_gpu = args.device.type == "cuda"  # where one task holds the device, and takes all networks at once
     parts = [networks] if on_gpu else in_tasks(networks, sizes)
-    plan = [(epochs, options) for _, epochs, options in stages(args)]
-    settings = {"batch_size": args.batch_size, "adam_epsilon": args.adam_epsilon}
-    shared = (sizes, args.init, data, args.data_dir, args.device, args.val_fraction, plan, settings)
     seeds = [[network["seed"] for network in part] if args.separate_batches else [args.seed] for part in parts]
-    tasks = [(part, its_seeds, *shared) for part, its_seeds in zip(parts, seeds)]
-    steps = [sum(epochs for epochs, _ in plan)] * len(tasks)
-    results = mapped(train_networks, tasks, 1 if on_gpu else args.jobs, "training", "epoch", steps)
-    stages_of_parts = list(zip(*results))
-    for of_parts in stages_of_parts:
-        history, first, models = [], 0, []
-        for rows, its_models, _, _ in of_parts:
-            history += [row | {"network": first + row["network"]} for row in rows]
-            first += len(its_models)
-            models += its_models
+    states = [None] * len(parts)
+    for _, epochs, options in stages(args):
+        options |= {"batch_size": args.batch_size, "adam_epsilon": args.adam_epsilon}
+        shared = sizes, args.init, data, args.data_dir, args.device, args.val_fraction, epochs, options
+        tasks = [(*own, *shared) for own in zip(parts, states, seeds)]
+        stage = "pruning" if options["pruning"] else "training"
+        done = mapped(train_networks, tasks, 1 if on_gpu else args.jobs, stage, "epoch", [epochs] * len(tasks))
+        rows, states, losses, right = zip(*done)
+        firsts = accumulate(map(len, parts), initial=0)
+        history = [row | {"network": first + row["network"]} for first, own in zip(firsts, rows) for row in own]
         history.sort(key=itemgetter("epoch", "network"))
-        yield history, models, *(torch.cat([part[place] for part in of_parts]) for place in (2, 3))
+        yield history, [state for own in states for state in own], torch.cat(losses), torch.cat(right)
 
 
 def hyperparameters(args):

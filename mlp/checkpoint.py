@@ -17,9 +17,7 @@ from mlp.model import MLP, PIXELS
 def save_checkpoint(path, models, **about):
     """Save one network, or a list of them, and what is worth knowing `about` it (JSON values: digits, seed ...).
 
-    models: MLPs, or their state dicts.
-
-    The file appears whole or not at all.  Raises InputError if it cannot be written.
+    models: MLPs, or their state dicts.  The file appears whole or, if it cannot be written, not at all: an InputError.
     """
     models = [models] if isinstance(models, nn.Module) else models
     states = [model.state_dict() if isinstance(model, nn.Module) else model for model in models]
@@ -41,10 +39,8 @@ def load_networks(path):
 
     The layers of a state dict are its 2-D tensors named `...weight`, in order, each with the `...bias` of the same
     prefix, or with none.  Numbers become float32.
-
-    Returns (models, about), on the CPU; all models have the same sizes, and `about` is {} for plain state dicts.
-    Raises InputError if the file is missing, damaged, holds code, or describes no finite MLPs of one shape on MNIST
-    pixels.
+    Returns (models of the same sizes, about), on the CPU; `about` is {} for plain state dicts.  Raises InputError if
+    the file is missing, damaged, holds code, or describes no finite MLPs of one shape on MNIST pixels.
     """
     content = _read(path)
     about = {}
@@ -62,10 +58,8 @@ def load_networks(path):
             where = f"{path}: network {k}" if len(states) > 1 else path
             raise InputError(f"{where}: {error}") from None
         if models[k].sizes != models[0].sizes:
-            shapes = f"{models[0].sizes} and {models[k].sizes}"
-            raise InputError(
-                f"{path}: networks 0 and {k} have different shapes, {shapes}; save those of one shape together"
-            )
+            shapes = f"{models[0].sizes} and {models[k].sizes}; save those of one shape together"
+            raise InputError(f"{path}: networks 0 and {k} have different shapes, {shapes}")
     return models, about
 
 
@@ -73,10 +67,8 @@ def _model(weights, biases):
     """The MLP with these parameters."""
     with torch.device("meta"):  # no initialisation that the next lines would overwrite
         model = MLP([weights[0].shape[1], *map(len, weights)])
-    state = {}
-    for layer, (weight, bias) in enumerate(zip(weights, biases)):
-        state |= {f"layers.{layer}.weight": weight, f"layers.{layer}.bias": bias}
-    model.load_state_dict(state, assign=True)
+    parameters = [parameter for layer in zip(weights, biases) for parameter in layer]
+    model.load_state_dict(dict(zip(model.state_dict(), parameters)), assign=True)
     return model
 
 
@@ -97,10 +89,9 @@ def _read(path):
             warnings.simplefilter("ignore")  # about the pickle protocol; what matters is refused below
             return torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make the unpickler raise almost anything
-        raise InputError(
-            f"{path}: no checkpoint, a damaged one, or one with pickled code, which is never run; "
-            "train one with: python train.py, or save yours with: torch.save(model.state_dict(), path)"
-        ) from error
+        remedy = "train one with: python train.py, or save yours with: torch.save(model.state_dict(), path)"
+        refused = "no checkpoint, a damaged one, or one with pickled code, which is never run"
+        raise InputError(f"{path}: {refused}; {remedy}") from error
 
 
 def _linear_layers(state):
@@ -126,9 +117,8 @@ def _linear_layers(state):
     inputs = PIXELS
     for name, weight, bias in zip(names, weights, biases):
         if 0 in weight.shape or weight.shape[1] != inputs or bias.shape != weight.shape[:1]:
-            raise InputError(
-                f"{name} {list(weight.shape)} with bias {list(bias.shape)} does not fit {inputs} neurons before it; "
-                f"an MLP on MNIST pixels begins with {PIXELS} inputs and each layer fits the next"
-            )
+            remedy = f"an MLP on MNIST pixels begins with {PIXELS} inputs and each layer fits the next"
+            shapes = f"{list(weight.shape)} with bias {list(bias.shape)}"
+            raise InputError(f"{name} {shapes} does not fit {inputs} neurons before it; {remedy}")
         inputs = len(weight)
     return weights, biases

@@ -13,15 +13,12 @@ import torch
 from mlp import InputError
 from mlp.model import IMAGE_SIDE
 
-CLASSES = {"mnist": 10}
-"""How many classes each data set has that is known here."""
-
 
 @dataclass(frozen=True)
 class DataSet:
     """Some classes of a collection of images, in the order of a network's outputs.
 
-    name: of the collection, one of CLASSES.  classes: distinct integers, from 0.
+    name: of the collection, one of COLLECTIONS.  classes: distinct integers, from 0.
     """
 
     name: str
@@ -35,13 +32,8 @@ class DataSet:
         return f"digit {label}"
 
     def load(self, train, data_dir, device="cpu"):
-        """`load_digits` of these classes on a device; read once by each process, and not to be changed."""
-        return tuple(tensor.to(device) for tensor in _loaded(self, train, str(data_dir)))
-
-
-@lru_cache(maxsize=2)
-def _loaded(data, train, data_dir):
-    return load_digits(data.classes, train, data_dir)
+        """Images and labels as of `load_digits`, on a device; read once by each process, and not to be changed."""
+        return tuple(tensor.to(device) for tensor in _loaded(self.name, self.classes, train, str(data_dir)))
 
 
 def load_digits(digits, train, data_dir):
@@ -50,7 +42,6 @@ def load_digits(digits, train, data_dir):
     digits: distinct integers in 0..9; their order is the order of the classes.
     train: True for the 60,000-image split, False for the 10,000-image split.
     data_dir: folder that holds, or will hold, MNIST/raw/; missing files are downloaded there.
-
     Returns images [n, 784] float32 in 0..1 and labels [n] int64, each an index into `digits`.
     Raises InputError if the files are damaged, or absent and out of reach.
     """
@@ -66,16 +57,23 @@ def load_digits(digits, train, data_dir):
         if images.shape != (len(targets), IMAGE_SIDE, IMAGE_SIDE) or targets.ndim != 1:
             raise ValueError(f"images {list(images.shape)} and labels {list(targets.shape)}")
     except (RuntimeError, ValueError, EOFError, OSError, zlib.error) as error:
-        files = f"{data_dir}/MNIST/raw/{split}-*"
-        raise InputError(
-            f"{files}: MNIST could not be read or downloaded ({' '.join(str(error).split()) or type(error).__name__}); "
-            "delete damaged files there, or copy the four .gz files in, or name another --data-dir"
-        ) from error
+        failed = f"could not be read or downloaded ({' '.join(str(error).split()) or type(error).__name__})"
+        remedy = "delete damaged files there, or copy the four .gz files in, or name another --data-dir"
+        raise InputError(f"{data_dir}/MNIST/raw/{split}-*: MNIST {failed}; {remedy}") from error
 
     chosen = torch.isin(targets, torch.tensor(digits))
     class_of_digit = torch.full((256,), -1)
     class_of_digit[list(digits)] = torch.arange(len(digits))
     return images[chosen].flatten(1).float() / 255, class_of_digit[targets[chosen].int()]
+
+
+COLLECTIONS = {"mnist": load_digits}
+"""What loads some classes of each data set that is known here."""
+
+
+@lru_cache(maxsize=2)
+def _loaded(name, classes, train, data_dir):
+    return COLLECTIONS[name](classes, train, data_dir)
 
 
 def _read(stem):

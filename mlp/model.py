@@ -10,10 +10,7 @@ PIXELS = IMAGE_SIDE**2
 
 
 class MLP(nn.Module):
-    """Linear layers with ReLU between them.
-
-    sizes: neurons per layer, inputs and outputs included: (784, 8, 8, 8, 3).
-    """
+    """Linear layers with ReLU between them.  sizes: neurons per layer, inputs and outputs too: (784, 8, 8, 8, 3)."""
 
     def __init__(self, sizes):
         super().__init__()
@@ -46,12 +43,9 @@ class MLP(nn.Module):
 def propagate(weights, biases, activations, factors=None):
     """What each layer computes before its ReLU, logits last: one [..., neurons, n] per layer of weights.
 
-    weights, biases: one [out, in] and one [out] tensor per layer, or [networks, out, in] and [networks, out] of
-    networks side by side.
-    activations: [in, n], the same for all networks, or [networks, in, n]: images, or what a hidden layer passes on to
-    the first of these weights.
-    factors: what the activations of each layer but the last are multiplied by, one tensor that broadcasts to them per
-    layer: 0 silences a neuron.
+    weights, biases: one [out, in] and one [out] tensor per layer; of networks side by side [networks, ...].
+    activations: [in, n], the same for all networks, or [networks, in, n]: images, or what a hidden layer passes on.
+    factors: one tensor per layer but the last, which its activations are multiplied by: 0 silences a neuron.
     """
     values = []
     for layer, (weight, bias) in enumerate(zip(weights, biases)):
@@ -68,15 +62,13 @@ def propagate(weights, biases, activations, factors=None):
 
 
 def hits(logits, labels):
-    """Whether the label has the largest logit, the first of equal ones: [..., n].
-
-    logits: [..., outputs, n].  labels: [n], or [..., n].
-    """
+    """Whether a label [n] or [..., n] has the largest of logits [..., outputs, n], or the first of these: [..., n]."""
     labels = labels.expand(*logits.shape[:-2], -1)
     largest = logits.amax(-2)
     found = logits.gather(-2, labels.unsqueeze(-2)).squeeze(-2) == largest
-    if (logits == largest.unsqueeze(-2)).sum() > found.numel():
-        return logits.argmax(-2) == labels  # which takes ten times as long, and is right where logits are equal
+    undefined = largest.isnan()
+    if undefined.any() or (logits == largest.unsqueeze(-2)).sum() > found.numel():
+        return (logits.argmax(-2) == labels) & ~undefined  # ten times as long, and right where logits are equal
     return found
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from mlp import InputError
 from mlp.checkpoint import load_networks
-from mlp.data import CLASSES, DataSet
+from mlp.data import COLLECTIONS, DataSet
 from mlp.model import MLP, initial_model
 
 BASELINE, ALL = "random initialisation", "all trained"
@@ -61,35 +61,35 @@ class Network:
 def load_records(path, classes=None, name="trained"):
     """The networks of a checkpoint, and what it says about them all.
 
-    classes: what the outputs stand for, if the checkpoint does not say.  name: the condition of networks that are not
-    said to have one.
-    Returns ([Network], about).  Raises InputError as `load_networks`, or if what is said cannot be, or contradicts
-    `classes`.
+    classes: what the outputs stand for, if the checkpoint does not say.  name: the condition of networks whose own it
+    does not say.  Returns ([Network], about).
+    Raises InputError as `load_networks`, or if what is said cannot be, or contradicts `classes`.
     """
     models, about = load_networks(path)
     data = DataSet(_collection(path, about), _classes(path, about, classes, models[0].sizes[-1]))
-    said = about.get("networks", [{}] * len(models))
+    said, init = about.get("networks", [{}] * len(models)), about.get("init", "default")
     described = isinstance(said, list) and len(said) >= len(models) and all(isinstance(one, dict) for one in said)
     seeds = [one["seed"] for one in said if one.get("seed") is not None] if described else []
-    described = described and all(isinstance(seed, int) and 0 <= seed < 2**63 for seed in seeds)
-    if not described or about.get("init", "default") not in ("default", "glorot"):
+    described = described and all(type(seed) is int and 0 <= seed < 2**63 for seed in seeds)
+    truths = [one["truth"] for one in said if one.get("truth") is not None] if described else []
+    hidden = sum(models[0].hidden_sizes)
+    described = described and all(isinstance(truth, list) and len(truth) == hidden for truth in truths)
+    if not described or init not in ("default", "glorot"):
         raise InputError(f"{path}: what it says about its networks is damaged; train them again")
     networks = []
     for number, (model, one) in enumerate(zip(models, said)):
         others = {key: value for key, value in one.items() if key not in ("condition", "seed", "truth")}
-        about_it = {"condition": str(one.get("condition") or name), "seed": one.get("seed"), "truth": one.get("truth")}
-        init = about.get("init", "default")
-        networks.append(Network(model, data, number=number, init=init, hyperparameters=others, **about_it))
+        condition = str(one.get("condition") or name)
+        networks.append(Network(model, data, condition, number, one.get("seed"), init, others, one.get("truth")))
     return networks, about
 
 
 def _collection(path, about):
     """The name of the data set; checkpoints that do not say are older than the question, and MNIST's."""
     name = about.get("dataset", "mnist")
-    if not isinstance(name, str) or name not in CLASSES:
-        raise InputError(
-            f"{path}: was trained on the data set {name!r}, which is unknown here; known: {', '.join(CLASSES)}"
-        )
+    if not isinstance(name, str) or name not in COLLECTIONS:
+        known = ", ".join(COLLECTIONS)
+        raise InputError(f"{path}: was trained on the data set {name!r}, which is unknown here; known: {known}")
     return name
 
 
@@ -97,21 +97,17 @@ def _classes(path, about, chosen, outputs):
     """What the outputs stand for: what the checkpoint says, or else what was chosen."""
     if "digits" in about:
         said = about["digits"]
-        known = isinstance(said, list) and all(isinstance(label, int) and 0 <= label < 10 for label in said)
+        known = isinstance(said, list) and all(type(label) is int and 0 <= label < 10 for label in said)
         if not known or len(set(said)) < max(2, len(said)):
             raise InputError(f"{path}: the digits it was trained on are damaged; train it again")
         if chosen not in (None, tuple(said)):
-            raise InputError(
-                f"--digits {_spelled(chosen)}: {path} was trained on {_spelled(said)}; "
-                "leave --digits out, or name another checkpoint"
-            )
+            remedy = "leave --digits out, or name another checkpoint"
+            raise InputError(f"--digits {_spelled(chosen)}: {path} was trained on {_spelled(said)}; {remedy}")
         chosen = tuple(said)
     chosen = chosen or DEFAULT_CLASSES
     if len(chosen) != outputs:
-        raise InputError(
-            f"--digits {_spelled(chosen)}: {path} has {outputs} outputs; "
-            "name the digit that each output stands for, in order"
-        )
+        remedy = "name the digit that each output stands for, in order"
+        raise InputError(f"--digits {_spelled(chosen)}: {path} has {outputs} outputs; {remedy}")
     return chosen
 
 

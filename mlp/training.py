@@ -18,15 +18,14 @@ PRUNING_INTERVAL = 10
 """Steps between two choices of the weights to keep."""
 
 ROWS_AT_ONCE = 400
-"""Neurons of the first hidden layers of networks that one task trains side by side, whatever the number of cores: more
-do not make a network cheaper."""
+"""First-layer neurons that one task trains side by side, whatever the number of cores: more make no network cheaper."""
 
 PRUNED, NOISE = 1, 2
 """What a seed decides besides weights and mini-batches: the mini-batches while pruning, and which neurons drop out."""
 
 
 def memory_needed(sizes, networks, images, batch_size, separate_batches):
-    """Bytes that training takes at its peak, measured to be at most this and at least about a sixth of it.
+    """Bytes that training side by side takes at its peak, measured to be at most this and at least about a sixth of it.
 
     Of each network: its weights 24 times (stacked, gradients, two moments of Adam, copies to save, what products and
     the allocator take in between), a batch's activations 8 times, and losses and hits of all images, twice; with
@@ -40,69 +39,61 @@ def memory_needed(sizes, networks, images, batch_size, separate_batches):
 
 
 def refuse_more_than_memory(needed, sizes, networks, device):
-    """Raise InputError if networks of these layer sizes would not fit in memory, before any of them is made.
-
-    needed: bytes, of `memory_needed`.
-    """
+    """Raise InputError if networks that take `memory_needed` would not fit in memory, before any of them is made."""
     if device.type == "cuda":
         available, _ = torch.cuda.mem_get_info(device)
     else:
         available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > 0.8 * available:
-        widths = ",".join(map(str, sizes[1:-1]))
-        raise InputError(
-            f"--networks {networks} --hidden-layers {widths}: needs about {needed / 2**30:,.1f} GiB and there are "
-            f"{available / 2**30:,.1f}; train fewer networks at once, or smaller ones"
-        )
+        given = f"--networks {networks} --hidden-layers {','.join(map(str, sizes[1:-1]))}"
+        memory = f"needs about {needed / 2**30:,.1f} GiB and there are {available / 2**30:,.1f}"
+        raise InputError(f"{given}: {memory}; train fewer networks, or smaller ones")
+
+
+def memory_kept(sizes, networks):
+    """Bytes that trained networks take while others are trained: their weights three times, on their way to a file."""
+    return 12 * networks * sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
+
+
+def together(sizes):
+    """How many networks of these layer sizes one task trains side by side, at most."""
+    return max(1, ROWS_AT_ONCE // sizes[1])
 
 
 def in_tasks(networks, sizes):
     """The networks in parts of nearly equal size, each to be trained side by side by one task."""
-    together = max(1, ROWS_AT_ONCE // sizes[1])
-    parts = -(-len(networks) // together)
+    parts = -(-len(networks) // together(sizes))
     bounds = [len(networks) * part // parts for part in range(parts + 1)]
     return [networks[start:end] for start, end in pairwise(bounds)]
 
 
-def train_networks(networks, batch_seeds, sizes, init, data, data_dir, device, val_fraction, stages, settings, advance):
-    """Train some networks from their initial weights, stage by stage: a task.
+def train_networks(
+    networks, states, batch_seeds, sizes, init, data, data_dir, device, val_fraction, epochs, options, advance
+):
+    """Train some networks from their initial weights, or go on: a task.
 
-    networks: {"seed", "lr", "dropout", "l1", "l2"} of each.  batch_seeds: the seeds that decide the validation images,
-    mini-batches and dropped neurons, one for all networks or one for each.
-    data: the DataSet.  stages: (epochs, options of `train`), one after the other.  settings: other options of `train`.
-    advance: called after each epoch.
-    Returns for each stage the rows of `train`; the models' state dicts; and the test images' losses, and which are
-    right, of each network, as `evaluate` returns them.
+    networks: {"seed", "lr", "dropout", "l1", "l2"} of each.  states: None, or the state dicts with which to go on.
+    batch_seeds: the seeds that decide the validation images, mini-batches and dropped neurons, one for all networks or
+    one for each.  data: the DataSet.  options: those of `train`.  advance: called after each epoch.
+    Returns the rows of `train`; the models' state dicts; and what `evaluate` says of the test images.
     """
     images, labels = data.load(True, data_dir, device)
     models = [initial_model(sizes, network["seed"], init).to(device) for network in networks]
     generators = [torch.Generator().manual_seed(seed) for seed in batch_seeds]
     splits = [split_validation(labels, val_fraction, generator) for generator in generators]
-    rates = {name: [network[name] for network in networks] for name in ("dropout", "l1", "l2")}
-    results = []
-    for place, (epochs, options) in enumerate(stages):
-        if place > 0:  # a start of its own, since how long the stage before took may depend on other networks
-            generators = [torch.Generator().manual_seed(derived_seed(seed, PRUNED)) for seed in batch_seeds]
-        rows = []
-        learning_rates = [network["lr"] for network in networks]
-        for state in train(
-            models,
-            images,
-            labels,
-            splits,
-            generators,
-            epochs,
-            learning_rate=learning_rates,
-            **rates,
-            **settings,
-            **options,
-        ):
-            rows += state
-            advance()
-        states = [{name: tensor.cpu().clone() for name, tensor in model.state_dict().items()} for model in models]
-        tests = (tensor.cpu() for tensor in evaluate(*stacked(models), *data.load(False, data_dir, device)))
-        results.append((rows, states, *tests))
-    return results
+    if states:  # a start of its own, since how long the training before took may depend on other networks
+        generators = [torch.Generator().manual_seed(derived_seed(seed, PRUNED)) for seed in batch_seeds]
+        for model, state in zip(models, states):
+            model.load_state_dict(state)
+    names = {"learning_rate": "lr", "dropout": "dropout", "l1": "l1", "l2": "l2"}
+    rates = {option: [network[name] for network in networks] for option, name in names.items()}
+    rows = []
+    for state in train(models, images, labels, splits, generators, epochs, **rates, **options):
+        rows += state
+        advance()
+    states = [{name: tensor.cpu().clone() for name, tensor in model.state_dict().items()} for model in models]
+    tests = (tensor.cpu() for tensor in evaluate(*stacked(models), *data.load(False, data_dir, device)))
+    return rows, states, *tests
 
 
 def split_validation(labels, fraction, generator):
@@ -135,15 +126,14 @@ def train(
 ):
     """Train networks of one shape, in place, side by side; yield the state of each after each epoch.
 
-    Their parameters are stacked, so each layer of all networks is one batched matrix product.  (torch.func's vmap over
-    functional_call would come down to the same products, by way of more machinery.)  If all networks share the order of
-    mini-batches, the images are the same for all and the first layer, where nearly all the work is, is one plain matrix
-    product.  The networks do not interact: each is trained on its own mean cross-entropy, and Adam works parameter by
-    parameter.
+    Their parameters are stacked, so each layer of all networks is one batched matrix product (torch.func's vmap over
+    functional_call would come down to the same by way of more machinery); and if they share the order of mini-batches,
+    the first layer, where nearly all the work is, is one plain product.  The networks do not interact: each is trained
+    on its own mean cross-entropy, and Adam works parameter by parameter.
 
     models: MLPs of equal sizes.  images: [n, inputs].  labels: [n].
-    splits, generators: what to train on and validate with, as `split_validation` returns, and what decides the order of
-    mini-batches, and by its initial seed which activations are dropped: one for all networks, or one for each.
+    splits, generators: of `split_validation`, and what decides the order of mini-batches, and by its initial seed which
+    activations are dropped: one for all networks, or one for each.
     learning_rate, dropout, l1, l2: a number for all networks, or a list with one for each.
     dropout: share of each hidden layer's activations that is set to zero in a step, the others growing to make up.
     l1, l2: added to the loss are l1 sum |w| + l2 sum w^2 over all weights; biases are free.
@@ -156,13 +146,13 @@ def train(
     many epochs stops, while others go on; and all end with the weights of their lowest validation loss.
     Yields one row per network still in training: network, epoch (from 1), learning_rate during the epoch, and measured
     after it on all images training_loss, training_accuracy, validation_loss, validation_accuracy (cross-entropies in
-    nats, accuracies as fractions; NaN where there are no images).
-    Raises InputError if a loss is no longer finite.
+    nats, accuracies as fractions; NaN where there are no images).  Raises InputError if a loss is no longer finite.
     """
     weights, biases = stacked(models)
     parameters = [parameter.requires_grad_() for parameter in (*weights, *biases)]
     best = [parameter.detach().clone() for parameter in parameters] if early_stopping else parameters
-    learning_rate, dropout, l1, l2 = (_per_network(value, models) for value in (learning_rate, dropout, l1, l2))
+    per_network = (torch.tensor(value, dtype=torch.float64) for value in (learning_rate, dropout, l1, l2))
+    learning_rate, dropout, l1, l2 = (value.expand(len(models)).clone() for value in per_network)
     given = {"--lr": learning_rate.clone(), "--l1": l1, "--l2": l2}
     moments = [[torch.zeros_like(parameter) for parameter in parameters] for _ in range(2)]
     step_counts = [torch.zeros((), device=images.device) for _ in parameters]
@@ -221,11 +211,6 @@ def train(
         for k, model in enumerate(models):
             for stack, parameter in zip(best, (*model.weights, *model.biases), strict=True):
                 parameter.copy_(stack[k])
-
-
-def _per_network(value, models):
-    """A number for all networks, or one for each, as a float64 tensor [networks]."""
-    return torch.tensor(value, dtype=torch.float64).expand(len(models)).clone()
 
 
 def _like(values, parameter):

@@ -8,22 +8,17 @@ from mlp.model import hits, propagate
 from modularity.tasks import mapped
 
 MANY_NUMBERS, MANY_IMAGES = 2**21, 2048
-"""Activations of a layer held at once, and images that go through all layers before the next ones do: 8 MiB stay near
-the processor and are faster than more."""
+"""Activations of a layer held at once, and images that go through all layers before the next: 8 MiB; more is slower."""
 
 FEW_NUMBERS, FEW_IMAGES = 2**18, 128
-"""The same where few neurons of a wide layer are silent: there is less to compute than to read and write, so that all
-must stay in the processor's own cache."""
+"""The same where few neurons of a wide layer are silent: with little to compute, all must stay in the core's cache."""
 
 TASK_NUMBERS = 2**32
 """Activations that one task of `against_controls` computes, about: a few seconds."""
 
 
 def ablated_accuracy(model, modules, images, labels, progress=iter):
-    """Accuracy per class while the activations of each module are set to zero.
-
-    As `ablated_hits`.  Returns float64 [modules, classes], fractions 0..1; NaN for a class that has no images.
-    """
+    """`ablated_hits` as accuracies: float64 [modules, classes], fractions 0..1; NaN for a class that has no images."""
     images_per_class = labels.bincount(minlength=model.sizes[-1]).cpu().double()
     return ablated_hits(model, modules, images, labels, progress) / images_per_class
 
@@ -32,16 +27,14 @@ def ablated_accuracy(model, modules, images, labels, progress=iter):
 def ablated_hits(model, modules, images, labels, progress=iter):
     """How many images of each class are still read right while the activations of each module are set to zero.
 
-    The modules are masks in one batched forward pass, which reads the model's weights and changes nothing: a silent
-    neuron's column of outgoing weights is left out of the product.  (Leaving out its incoming weights would not silence
-    it: relu(bias) would stay.)  The layers before a module's first are intact and computed once for all; and where few
-    neurons of a wide layer are silent, what they add is taken away from the intact sums.  Modules that occur more than
-    once are evaluated once.
+    The modules are masks in one batched forward pass, which changes nothing in the model: a silent neuron's column of
+    outgoing weights is left out of the product.  (Leaving out its incoming weights would not silence it: relu(bias)
+    would stay.)  The layers before a module's first are intact and computed once for all; and where few neurons of a
+    wide layer are silent, what they add is taken away from the intact sums.  Equal modules are evaluated once.
 
     modules: boolean [modules, hidden neurons]; a row without members leaves the network intact.
     images: [n, inputs].  labels: [n] int64 class indices.  All on the model's device, or the modules on the CPU.
-    progress: wraps the list of batches, as tqdm does.
-    Returns int64 [modules, classes] on the CPU.
+    progress: wraps the list of batches, as tqdm does.  Returns int64 [modules, classes] on the CPU.
     """
     weights, biases = model.weights, model.biases
     order = labels.argsort(stable=True)  # the images of a class side by side
@@ -53,7 +46,7 @@ def ablated_hits(model, modules, images, labels, progress=iter):
     distinct, place = torch.as_tensor(modules, dtype=torch.bool).cpu().unique(dim=0, return_inverse=True)
     silent = distinct.to(images.device).split(model.hidden_sizes, dim=1)
     correct = torch.zeros(len(distinct), model.sizes[-1], dtype=torch.int64)
-    for start, few, rows in progress(_batches(distinct, model.sizes)):
+    for start, few, rows in progress(_batches(distinct, model.sizes, images.is_cuda)):
         own, *later = (layer[rows].unsqueeze(1) for layer in silent[start:])
         if few:
             members = own.squeeze(1).nonzero()[:, 1].view(len(rows), -1)
@@ -75,18 +68,19 @@ def ablated_hits(model, modules, images, labels, progress=iter):
     return correct[place]
 
 
-def _batches(modules, sizes):
+def _batches(modules, sizes, is_cuda=False):
     """What to ablate at once: [(first hidden layer, from 0, that is not intact; whether it is wide and few of its
     neurons are silent, as many in each of the modules; places of the modules)].
 
-    Sums from which something is taken away keep its rounding, so that logits, which may be equal, are always summed up.
+    Sums from which something is taken away keep its rounding, so that logits, which may be equal, are always summed up;
+    and a GPU has no cache of its own to stay in.
     """
     counts = torch.stack([layer.sum(1) for layer in modules.split(sizes[1:-1], dim=1)], dim=1)
     starts = torch.cat([counts[:, :-1] > 0, torch.ones(len(counts), 1, dtype=torch.bool)], dim=1).int().argmax(1)
     batches = []
     for start in starts.unique().tolist():
         many = 4 * (counts[:, start] + 16) > sizes[start + 1]
-        own = counts[:, start].masked_fill(many | (start + 3 == len(sizes)), 0)
+        own = counts[:, start].masked_fill(many | (start + 3 == len(sizes)) | is_cuda, 0)
         for count in own[starts == start].unique().tolist():
             numbers = FEW_NUMBERS // FEW_IMAGES if count else MANY_NUMBERS // MANY_IMAGES
             rows = ((starts == start) & (own == count)).nonzero().flatten()
@@ -98,8 +92,8 @@ def _batches(modules, sizes):
 def against_controls(networks, modules, controls, data_dir, device, jobs):
     """Silence modules and their controls, and see how many test images of each class are still right.
 
-    networks: [Network], and for each of them modules: boolean [modules, hidden neurons]; and controls: a list of groups,
-    boolean [controls, hidden neurons].  data_dir, device, jobs: where the images are, and how the work is done.
+    networks: [Network], and for each of them modules: boolean [modules, hidden neurons]; and controls: a list of
+    groups, boolean [controls, hidden neurons].  data_dir, device, jobs: where the images are, how the work is done.
     Returns for each network the hits of `ablated_hits` of the intact network [classes], of its modules
     [modules, classes], and of each group of controls [controls, classes].
     """

@@ -23,8 +23,8 @@ DRAWN = "forward_cov_norm", "backward_hess_norm"
 def measured_partitions(networks, drawn, restarts, seed, data_dir, device, jobs):
     """The similarities of the neurons of each network, and the best partitions that they make.
 
-    drawn: the networks whose similarities are wanted.  Yields for each network {(layer, measure): (labels [neurons], Q)}
-    and, where wanted, {measure: matrices} of DRAWN.
+    drawn: the networks whose similarities are wanted.  Yields for each network {(layer, measure): (labels [neurons],
+    Q)} and, where wanted, {measure: matrices} of DRAWN.
     """
     tasks = [(network, network in drawn, restarts, seed, data_dir, device) for network in networks]
     return mapped(_partitions, tasks, 1 if device.type == "cuda" else jobs, "networks", "network")
@@ -105,18 +105,10 @@ def _number(value):
 
 
 def modularity_row(network, accuracy, layer, measure, labels, modularity):
-    return {
-        **network.identity,
-        "seed": network.seed,
-        **hyperparameters(network),
-        "accuracy": accuracy,
-        "layer": layer,
-        "measure": measure,
-        "q": modularity,
-        "clusters": numpy.nan if numpy.isnan(modularity) else effective_clusters(labels),
-        "neurons": len(labels),
-        "dead": int((labels < 0).sum()),
-    }
+    row = {**network.identity, "seed": network.seed, **hyperparameters(network), "accuracy": accuracy}
+    row |= {"layer": layer, "measure": measure, "q": modularity}
+    row["clusters"] = numpy.nan if numpy.isnan(modularity) else effective_clusters(labels)
+    return row | {"neurons": len(labels), "dead": int((labels < 0).sum())}
 
 
 def agreement_rows(network, partitions):
@@ -125,17 +117,9 @@ def agreement_rows(network, partitions):
     for layer, (measure, other) in product(dict.fromkeys(layer for layer, _ in partitions), PAIRS):
         (labels, q), (other_labels, other_q) = partitions[layer, measure], partitions[layer, other]
         defined = not numpy.isnan([q, other_q]).any()
-        rows.append(
-            {
-                **network.identity,
-                "seed": network.seed,
-                "layer": layer,
-                "measure": measure,
-                "other": other,
-                "group": pair_group(measure, other),
-                **(compare_partitions(labels, other_labels) if defined else dict.fromkeys(AGREEMENTS, numpy.nan)),
-            }
-        )
+        row = {**network.identity, "seed": network.seed, "layer": layer, "measure": measure, "other": other}
+        found = compare_partitions(labels, other_labels) if defined else dict.fromkeys(AGREEMENTS, numpy.nan)
+        rows.append({**row, "group": pair_group(measure, other), **found})
     return rows
 
 
@@ -167,9 +151,8 @@ def series(rows, rate):
     Zeros are one: pruned networks and unpruned ones make no series.
     """
     known = [row for row in rows if all(row[other] is not None for other in HYPERPARAMETERS)]
-    others = [other for other in HYPERPARAMETERS if other != rate]
-    least = {other: min((row[other] for row in known), default=None) for other in others}
-    return [row for row in known if all(row[other] == least[other] for other in others)]
+    least = {other: min((row[other] for row in known), default=None) for other in HYPERPARAMETERS if other != rate}
+    return [row for row in known if all(row[other] == value for other, value in least.items())]
 
 
 def dropouts(rows):
@@ -188,20 +171,11 @@ def regularization_trends(rows, seed):
                 first, *others = (defined_mean(row["q"] for row in group) for group in by_value)
                 seeds = by_seed(of_measure)
                 found = [(row["q"], row[rate], unit) for unit, own in enumerate(seeds) for row in own]
-                trends.append(
-                    {
-                        "regularization": rate,
-                        "from": by_value[0][0][rate],
-                        "to": by_value[-1][0][rate],
-                        "layer": of_measure[0]["layer"],
-                        "measure": of_measure[0]["measure"],
-                        "networks": len(of_measure),
-                        "seeds": len(seeds),
-                        "q": first,
-                        "q_change": max((q - first for q in others), key=abs),
-                        **trend(*zip(*found), seed),
-                    }
-                )
+                line = {"regularization": rate, "from": by_value[0][0][rate], "to": by_value[-1][0][rate]}
+                line |= {key: of_measure[0][key] for key in ("layer", "measure")}
+                line |= {"networks": len(of_measure), "seeds": len(seeds), "q": first}
+                line["q_change"] = max((q - first for q in others), key=abs)
+                trends.append(line | trend(*zip(*found), seed))
     return trends
 
 
@@ -223,7 +197,7 @@ def agreement_contrasts(agreements):
     """Do partitions agree better within a family than across?
 
     Networks of one seed began with the same weights and count as one, by their mean.  Returns for trained and untrained
-    networks the means that are compared, and the p of a two-sided Wilcoxon signed-rank test over seeds.
+    networks the means that are compared, and the `signed_rank_test` over seeds.
     """
     lines = []
     for kind in ("trained", BASELINE):
@@ -231,21 +205,10 @@ def agreement_contrasts(agreements):
         units = by_seed(rows)
         means = []
         for own in units:
-            groups = {group: [row for row in own if row["group"] == group] for group in GROUPS}
-            similarity = {
-                group: defined_mean(row["similarity"] for row in its_rows) for group, its_rows in groups.items()
-            }
-            means.append(similarity | {"shuffled": defined_mean(row["shuffled"] for row in groups["CROSS"])})
+            unit = {group: defined_mean(row["similarity"] for row in own if row["group"] == group) for group in GROUPS}
+            means.append(unit | {"shuffled": defined_mean(row["shuffled"] for row in own if row["group"] == "CROSS")})
         for one, other in (("UP", "CROSS"), ("DOWN", "CROSS"), ("CROSS", "shuffled")):
-            lines.append(
-                {
-                    "networks": kind,
-                    "seeds": len(units),
-                    "one": one,
-                    "other": other,
-                    "mean": defined_mean(unit[one] for unit in means),
-                    "other_mean": defined_mean(unit[other] for unit in means),
-                    **signed_rank_test([unit[one] - unit[other] for unit in means]),
-                }
-            )
+            line = {"networks": kind, "seeds": len(units), "one": one, "other": other}
+            line["mean"], line["other_mean"] = (defined_mean(unit[name] for unit in means) for name in (one, other))
+            lines.append(line | signed_rank_test([unit[one] - unit[other] for unit in means]))
     return lines

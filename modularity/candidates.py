@@ -22,23 +22,19 @@ def candidate_limits(table, in_degree_quantile, betweenness_quantile):
     The limits are quantiles of the layer (linear interpolation).  Layers are judged apart because their scales differ:
     784 inputs feed the first, a handful of neurons the others.
     """
+    quantiles = {"in_degree": in_degree_quantile, "betweenness": betweenness_quantile}
     limits = {}
     for layer in range(1, max(layer for layer, _ in table)):
         neurons = [row for (its_layer, _), row in table.items() if its_layer == layer]
-        limits[layer] = (
-            numpy.quantile([row["in_degree"] for row in neurons], in_degree_quantile),
-            numpy.quantile([row["betweenness"] for row in neurons], betweenness_quantile),
-        )
+        limits[layer] = tuple(numpy.quantile([row[key] for row in neurons], at) for key, at in quantiles.items())
     return limits
 
 
 def indegree_nobetween_candidates(table, in_degree_quantile=0.5, betweenness_quantile=0.5, max_candidates=None):
     """Hidden neurons whose in-degree is at or above, and betweenness at or below, a quantile of their layer.
 
-    table: the centralities per node, from `modularity.centrality`.
-    max_candidates: keep only so many, those that rank highest by in-degree within their layers; of equal ranks, those
-    of earlier layers.
-
+    table: the centralities per node, from `modularity.centrality`.  max_candidates: keep only so many, those that rank
+    highest by in-degree within their layers; of equal ranks, those of earlier layers.
     Returns nodes (layer, index) in ascending order.
     """
     limits = candidate_limits(table, in_degree_quantile, betweenness_quantile)
@@ -61,7 +57,6 @@ def module_of(neuron, weights, top_inputs=4):
 
     Input neurons are spared, so a neuron of the first hidden layer stands alone.  Pruned (zero) weights connect
     nothing; of equally strong neurons the one with the lower index comes first.
-
     neuron: (layer, index).  weights: one [out, in] tensor per layer of connections.
     Returns a boolean vector [hidden neurons].  Raises InputError if the neuron is not a hidden one.
     """
@@ -100,7 +95,7 @@ def null_modules(network, candidates, top_inputs, limit, generator):
     counts {counts: (matched modules, whether these are all)} and {counts: places of the same rule}.
     """
     widths = network.model.hidden_sizes
-    by_rule = modules_by_rule(network.weights, top_inputs)
+    by_rule = modules_by_rule(network.strengths, top_inputs)
     neurons = neurons_of(torch.ones(len(by_rule), dtype=torch.bool), widths)
     counts = [layer_counts(module, widths) for module in by_rule]  # which tell the layer of the neuron, too
     chosen = [(neurons.index(candidate), counts[neurons.index(candidate)]) for candidate in candidates]
@@ -116,7 +111,6 @@ def candidate_rows(network, candidates, modules, hits, images_per_class):
 
     accuracy_, low_, high_ (95 % Wilson interval), drop_ and null_low_, null_high_ (5-95 % of the matched null) per
     class and drop, their mean, are fractions; importance, selectivity and what their nulls say, percentage points.
-
     modules: what `null_modules` returns.  hits: what `against_controls` returns for all its modules by the rule, and
     the groups of matched ones.  images_per_class: test images of each class.
     """
@@ -128,20 +122,17 @@ def candidate_rows(network, candidates, modules, hits, images_per_class):
         groups = {"matched": matched_hits[count], "same_rule": hits_by_rule[same_rule[count]]}
         limits = numpy.quantile(groups["matched"].double() / torch.tensor(images_per_class), [0.05, 0.95], axis=0)
         effects = {null: ablation_effects(intact, group, images_per_class) for null, group in groups.items()}
-        nulls[count] = (
-            limits.tolist(),
-            effects,
-            {"matched": {"includes_observed": complete}, "same_rule": {"others": True}},
-        )
+        kinds = {"matched": {"includes_observed": complete}, "same_rule": {"others": True}}
+        nulls[count] = limits.tolist(), effects, kinds
 
-    row = {"neuron": "intact", "layer": "", "index": ""} | _accuracies(network, intact, intact, images_per_class)
-    rows = [{"members": 0, "module": "", **row}]
+    row = {"neuron": "intact", "layer": "", "index": "", "members": 0, "module": ""}
+    rows = [row | _accuracies(network, intact, intact, images_per_class)]
     effects = ablation_effects(intact, hits_by_rule, images_per_class)
     for candidate, (place, count) in zip(candidates, chosen):
         (lows, highs), null_effects, kinds = nulls[count]
         members = neurons_of(by_rule[place], network.model.hidden_sizes)
         row = {"neuron": neuron_name(candidate), "layer": candidate[0], "index": candidate[1], "members": len(members)}
-        row |= {"module": " ".join(map(neuron_name, members))}
+        row["module"] = " ".join(map(neuron_name, members))
         row |= _accuracies(network, intact, hits_by_rule[place], images_per_class)
         for label, low, high in zip(network.data.classes, lows, highs):
             row |= {f"null_low_{label}": low, f"null_high_{label}": high}

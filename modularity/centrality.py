@@ -14,18 +14,14 @@ def centralities(graph):
     in_degree, out_degree: sum of |w| over incoming, outgoing edges.
     betweenness: fraction of the ordered pairs of other nodes whose shortest path by `distance` runs through the node,
     equally short paths sharing the pair (Freeman 1977; Brandes 2001), divided by (n-1)(n-2) for n nodes.
-
     Returns {node: {"in_degree": ..., "out_degree": ..., "betweenness": ...}}.
     """
     import networkx  # here, for most scripts do without
 
-    in_degree = dict(graph.in_degree(weight="weight"))
-    out_degree = dict(graph.out_degree(weight="weight"))
-    betweenness = networkx.betweenness_centrality(graph, weight="distance", normalized=True)
-    return {
-        node: {"in_degree": in_degree[node], "out_degree": out_degree[node], "betweenness": betweenness[node]}
-        for node in graph
-    }
+    degrees = {"in_degree": graph.in_degree, "out_degree": graph.out_degree}
+    measures = {name: dict(degree(weight="weight")) for name, degree in degrees.items()}
+    measures["betweenness"] = networkx.betweenness_centrality(graph, weight="distance", normalized=True)
+    return {node: {name: values[node] for name, values in measures.items()} for node in graph}
 
 
 def layered_centralities(weights):
@@ -39,17 +35,11 @@ def layered_centralities(weights):
     for k in range(len(weights[0])):
         # summed one by one, as networkx does, so that both engines agree to the last bit
         in_degrees = [[0] * layers[0].shape[2], *([sum(row) for row in layer[k].tolist()] for layer in layers)]
-        out_degrees = [
-            *([sum(column) for column in layer[k].T.tolist()] for layer in layers),
-            [0] * layers[-1].shape[1],
-        ]
-        tables.append(
-            {
-                (layer, index): {"in_degree": into, "out_degree": out, "betweenness": between}
-                for layer, columns in enumerate(zip(in_degrees, out_degrees, (b[k].tolist() for b in per_layer)))
-                for index, (into, out, between) in enumerate(zip(*columns))
-            }
-        )
+        out_degrees = [*([sum(row) for row in layer[k].T.tolist()] for layer in layers), [0] * layers[-1].shape[1]]
+        tables.append({})
+        for layer, columns in enumerate(zip(in_degrees, out_degrees, (b[k].tolist() for b in per_layer))):
+            for index, (into, out, between) in enumerate(zip(*columns)):
+                tables[k][layer, index] = {"in_degree": into, "out_degree": out, "betweenness": between}
     return tables
 
 
@@ -62,7 +52,6 @@ def betweenness(weights):
     the share of their shortest paths it carries times (1 + their own dependency): Brandes (2001), theorem 6.  Sources
     are handled in batches of bounded memory.  Where shortest paths are unique, their number is 1 and the sum a scatter;
     where two lengths are equal in double precision, paths are counted, so that they share the pair.
-
     weights: one [out, in] or [networks, out, in] tensor per layer of connections, on one device; zero is no edge.
     Returns one float64 tensor [neurons] or [networks, neurons] per layer, inputs and outputs (always 0) included.
     Raises InputError if a weight is NaN or infinite.

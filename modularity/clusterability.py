@@ -20,14 +20,12 @@ COPIES_PER_TASK = 10
 def refuse_unclusterable(networks, clusters):
     """Raise InputError if a network has fewer neurons with edges than clusters are asked for."""
     for network in networks:
-        connected = sum(int(layer.sum()) for layer in connected_neurons(network.weights))
+        connected = sum(int(layer.sum()) for layer in connected_neurons(network.strengths))
         if connected == 0:
             raise InputError(f"{full_name(network)}: has no edges left, so there is nothing to cluster; prune less")
         if clusters > connected:
-            raise InputError(
-                f"--clusters {clusters}: only {connected} neurons of the {full_name(network)} have edges; "
-                f"choose from 2 to {connected}"
-            )
+            few = f"only {connected} neurons of the {full_name(network)} have edges; choose from 2 to {connected}"
+            raise InputError(f"--clusters {clusters}: {few}")
 
 
 def full_name(network):
@@ -43,9 +41,9 @@ def clustered(networks, clusters, shuffles, seed, jobs):
     """
     tasks, owners = [], []
     for place, network in enumerate(networks):
-        tasks.append((network.weights, None, clusters, seed, [()]))
+        tasks.append((network.strengths, None, clusters, seed, [()]))
         owners.append((place, "observed"))
-        reduced = without_isolated(network.weights)
+        reduced = without_isolated(network.strengths)
         dense = all((weight != 0).all() for weight in reduced)
         for kind, null in enumerate(list(NULLS)[: 1 if dense else None]):
             for first in range(0, shuffles, COPIES_PER_TASK):
@@ -89,14 +87,10 @@ def clusterings(weights, null, clusters, seed, keys, advance=lambda: None):
 
 def network_row(network, result):
     """How clusterable a network is.  result: what `clustered` returns for it."""
-    row = {
-        **network.identity,
-        "neurons": int((result["labels"] >= 0).sum()),
-        "isolated": int((result["labels"] < 0).sum()),
-        "edges": sum(int(weight.count_nonzero()) for weight in network.weights),
-        "clusters": len(set(result["labels"]) - {-1}),
-        "n_cut": result["n_cut"],
-    }
+    labels = result["labels"]
+    row = {**network.identity, "neurons": int((labels >= 0).sum()), "isolated": int((labels < 0).sum())}
+    row["edges"] = sum(int(weight.count_nonzero()) for weight in network.strengths)
+    row |= {"clusters": len(set(labels) - {-1}), "n_cut": result["n_cut"]}
     for null in NULLS:
         compared = compare_with_shuffles(result["n_cut"], result[null])
         row |= {f"{null}_{key}": value for key, value in compared.items()}
@@ -107,7 +101,7 @@ def cluster_rows(network, labels):
     """Of each cluster its size, share of all volume, share of its own volume that leaves it, and neurons per layer."""
     sizes = network.model.sizes
     layers = numpy.repeat(numpy.arange(len(sizes)), sizes)
-    cuts, volumes = cuts_and_volumes(weight_adjacency(network.weights), labels)
+    cuts, volumes = cuts_and_volumes(weight_adjacency(network.strengths), labels)
     rows = []
     for cluster, cut, volume in zip(numpy.unique(labels).tolist(), cuts.tolist(), volumes.tolist()):
         if cluster >= 0:
@@ -120,7 +114,7 @@ def cluster_rows(network, labels):
 
 def notes(network, result):
     """What the reader should know about how a network was clustered."""
-    if not inputs_reach_outputs(network.weights):
+    if not inputs_reach_outputs(network.strengths):
         yield f"{network.name}: no path of weights leads from an input to an output; the n-cut is that of what is left"
     for warning in sorted(set(result["warnings"])):
         yield f"{network.name}: {warning} ({result['warnings'].count(warning)} clusterings)"

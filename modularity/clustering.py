@@ -87,9 +87,7 @@ def n_cut(adjacency, labels):
 
     vol(X) is the sum of degrees, cut(X, rest) the weight of the edges that leave X: the k-way form of Shi & Malik
     (2000), without the factor 1/2 that some add, as Filan et al. (2020) compute it.  From 0 (nothing leaves a cluster)
-    to the number of clusters; about that number - 1 for a random partition.
-
-    adjacency, labels: as for `cuts_and_volumes`.
+    to the number of clusters; about that number - 1 for a random partition.  Arguments as for `cuts_and_volumes`.
     """
     cuts, volumes = cuts_and_volumes(adjacency, labels)
     return float((cuts / (volumes + 1e-8)).sum())

@@ -1,4 +1,4 @@
-"""Communities: the partition of a weighted undirected graph with the highest modularity, whatever its number of parts."""
+"""Communities: the partition of a weighted undirected graph with the highest modularity, in any number of parts."""
 
 import random
 

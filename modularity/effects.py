@@ -15,14 +15,14 @@ def wilson_interval(accuracy, images):
     center = accuracy + z**2 / (2 * images)
     half = z * sqrt(accuracy * (1 - accuracy) / images + (z / (2 * images)) ** 2)
     scale = 1 + z**2 / images
-    return max(0.0, (center - half) / scale), min(1.0, (center + half) / scale)
+    low, high = (center - half) / scale, (center + half) / scale
+    return low if accuracy > 0 else 0.0, high if accuracy < 1 else 1.0
 
 
 def exact_drops(intact, ablated, images):
     """What ablation costs each class, in whole multiples of 1 / unit of its accuracy.
 
     Accuracies of classes of different sizes add up to equal means by different roundings; whole numbers tie exactly.
-
     intact: [classes], ablated: [modules, classes], images that are still right; images: [classes], how many there are.
     Returns [modules, classes], integers of any size (negative: ablation helped), and unit, a multiple of all `images`.
     """
@@ -42,11 +42,9 @@ def ablation_effects(intact, ablated, images):
     Returns {"importance": [modules], "selectivity": [modules]}, float64.
     """
     drops, unit = exact_drops(intact, ablated, images)
-    effects = {
-        "importance": 100 * drops.sum(1) / (unit * len(images)),
-        "selectivity": 100 * (drops.max(1) - drops.min(1)) / unit,
-    }
-    return {effect: values.astype(float) for effect, values in effects.items()}
+    importance = 100 * drops.sum(1) / (unit * len(images))
+    selectivity = 100 * (drops.max(1) - drops.min(1)) / unit
+    return {"importance": importance.astype(float), "selectivity": selectivity.astype(float)}
 
 
 def class_range(changes):

@@ -10,7 +10,6 @@ def neuron_graph(weights):
     """The layered DAG of all input, hidden and output neurons.
 
     weights: one [out, in] tensor per layer of connections; a weight of exactly zero (pruned) is no edge.
-
     Returns a DiGraph with nodes (layer, index), layer 0 being the inputs.  Nodes carry `layer`; edges carry
     `weight` = |w|, a strength, and `distance` = 1/|w|, a length.  Raises InputError if a weight is NaN or infinite.
     """
@@ -23,10 +22,9 @@ def neuron_graph(weights):
     for layer, strength in enumerate(strengths(weights)):
         strength = strength.cpu()
         targets, sources = strength.nonzero(as_tuple=True)  # torch stores [out, in]
-        graph.add_edges_from(
-            ((layer, source), (layer + 1, target), {"weight": weight, "distance": 1 / weight})
-            for source, target, weight in zip(sources.tolist(), targets.tolist(), strength[targets, sources].tolist())
-        )
+        edges = zip(sources.tolist(), targets.tolist(), strength[targets, sources].tolist())
+        for source, target, weight in edges:
+            graph.add_edge((layer, source), (layer + 1, target), weight=weight, distance=1 / weight)
     return graph
 
 
@@ -34,7 +32,6 @@ def weight_adjacency(weights):
     """The undirected graph of all neurons: consecutive layers joined by |w| (Filan et al. 2020).
 
     weights: one [out, in] tensor per layer of connections; a weight of exactly zero is no edge.  Biases play no part.
-
     Returns a symmetric float64 scipy.sparse.csr_array [neurons, neurons] with an empty diagonal; the neurons are those
     of layer 0, 1, ... in order.  A neuron without edges keeps its empty row; `connected_neurons` tells which are left.
     Raises InputError if a weight is NaN or infinite.

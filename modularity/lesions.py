@@ -1,4 +1,4 @@
-"""Lesions: the parts of clusters that lie in one layer, silenced, beside random neurons of the layer (Filan et al. 2020)."""
+"""Lesions: the part of a cluster in one layer, silenced, beside random neurons of the layer (Filan et al. 2020)."""
 
 from itertools import combinations
 
@@ -29,8 +29,8 @@ def parts_of(labels, widths, draws, generator):
     """The sub-modules of a partition, each with control modules of as many living neurons of its layer.
 
     labels: [hidden neurons].  draws: how many controls, where there are so many.  generator: decides which.
-    Returns [{"row": its layer, cluster and size, "module", "controls": booleans [hidden neurons] and [n, hidden
-    neurons], "complete": whether these are all others of that size}].
+    Returns [{"row": its layer, cluster and size, "module": boolean [hidden neurons], "controls": [n, hidden neurons],
+    "complete": whether these are all others of that size}].
     """
     alive = torch.as_tensor(labels) >= 0
     living = layer_counts(alive, widths)
@@ -59,22 +59,17 @@ def measure_lesions(networks, parts, data_dir, device, jobs):
 def lesion_row(part, images_per_class):
     """What the lesion of a part changes, beside those of its controls; p: how many of these are as bad.
 
-    change, random_change (the mean of the controls), random_low and random_high (which hold 90 % of them) are changes of
-    balanced accuracy, the mean over classes of the share of images that are right: fractions, negative if lost.
+    change, random_change (the mean of the controls), random_low and random_high (which hold 90 % of them) are changes
+    of balanced accuracy, the mean over classes of the share of images that are right: fractions, negative if lost.
     """
     intact, *hits = part["hits"]
     changes, unit = class_mean_changes(intact, torch.stack(hits), images_per_class)
     own, others = changes[0], changes[1:]
     shares = (others / unit).astype(float)
-    low, high = numpy.quantile(shares, [0.05, 0.95]).tolist() if len(shares) else [numpy.nan] * 2
-    return {
-        "change": float(own / unit),
-        "random_n": len(others),
-        "random_change": float(shares.mean()) if len(shares) else numpy.nan,
-        "random_low": low,
-        "random_high": high,
-        **compare_with_controls(own, others, part["complete"], "left"),
-    }
+    mean, low, high = [shares.mean(), *numpy.quantile(shares, [0.05, 0.95])] if len(shares) else [numpy.nan] * 3
+    row = {"change": float(own / unit), "random_n": len(others)}
+    row |= {"random_change": float(mean), "random_low": float(low), "random_high": float(high)}
+    return row | compare_with_controls(own, others, part["complete"], "left")
 
 
 def sub_module_row(part, images_per_class, width):
@@ -82,7 +77,7 @@ def sub_module_row(part, images_per_class, width):
     row = part["row"] | lesion_row(part, images_per_class)
     intact = float((part["hits"][0].double() / torch.tensor(images_per_class)).mean())
     row["balanced_accuracy"] = intact + row["change"]
-    lost = row["balanced_accuracy"] <= 0
+    lost = part["hits"][1].sum() == 0
     row["accuracy_ratio"] = numpy.nan if lost else (intact + row["random_change"]) / row["balanced_accuracy"]
     return row | {"category": category(row, width)}
 
@@ -137,11 +132,10 @@ def pair_rows(pairs, rows, images_per_class):
         for direction, part in zip(("x_given_y", "y_given_x"), both):
             alone = part["alone"].unsqueeze(0)
             compared = lesion_row(part | {"hits": torch.cat([alone, part["hits"][1:]])}, images_per_class)
-            answers.append(
-                beyond_all(compared["p_conservative"], compared["random_n"]) and compared["change"] <= -LEAST_LOSS
-            )
+            significant = beyond_all(compared["p_conservative"], compared["random_n"])
+            answers.append(significant and compared["change"] <= -LEAST_LOSS)
+            compared["important"] = answers[-1]
             row |= {f"{direction}_{key}": value for key, value in compared.items()}
-            row[f"{direction}_important"] = answers[-1]
         table.append(row | {"reading": READINGS[tuple(answers)]})
     return table
 
@@ -154,15 +148,10 @@ def lesion_summary(rows, pairs):
     worst = min(important, key=lambda row: row["change"], default={})
     layers = sorted({row["layer"] for row in rows})
     answers = [(pair["x_given_y_important"], pair["y_given_x_important"]) for pair in pairs]
-    return {
-        "condition": rows[0]["condition"],
-        "network": rows[0]["network"],
-        "sub_modules": len(rows),
-        "important": len(important),
-        "important_per_layer": [sum(row["layer"] == layer for row in important) for layer in layers],
-        **{f"worst_{key}": worst.get(key) for key in ("layer", "change", "random_change")},
-        "fisher_p": fisher_p_value([row["p"] for row in judged], draws),
-        "fisher_p_conservative": fisher_p_value([row["p_conservative"] for row in judged], draws),
-        "accuracy_ratio": defined_mean(row["accuracy_ratio"] for row in judged),
-        "pairs": [answers.count(answer) for answer in READINGS],
-    }
+    line = {key: rows[0][key] for key in ("condition", "network")}
+    line |= {"sub_modules": len(rows), "important": len(important)}
+    line["important_per_layer"] = [sum(row["layer"] == layer for row in important) for layer in layers]
+    line |= {f"worst_{key}": worst.get(key) for key in ("layer", "change", "random_change")}
+    line |= {f"fisher_{p}": fisher_p_value([row[p] for row in judged], draws) for p in ("p", "p_conservative")}
+    line["accuracy_ratio"] = defined_mean(row["accuracy_ratio"] for row in judged)
+    return line | {"pairs": [answers.count(answer) for answer in READINGS]}

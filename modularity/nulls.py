@@ -16,9 +16,7 @@ def matched_modules(counts, hidden_sizes, limit, generator, eligible=None):
     """The modules that have `counts` neurons in the hidden layers: all of them, or a random sample.
 
     If there are at most `limit`, every one is listed once.  Otherwise `limit` are drawn uniformly and independently,
-    blind to what is being tested.
-
-    eligible: boolean [hidden neurons], those that may be members; by default all.
+    blind to what is being tested.  eligible: boolean [hidden neurons], those that may be members; by default all.
     Returns (boolean [modules, hidden neurons], whether these are all).
     """
     if eligible is not None:

@@ -17,8 +17,7 @@ def optimal_images(model, layer, members, generator, progress=iter):
     No regulariser, no jitter (Casper et al. 2021).  Each image has its own parameters and Adam works parameter by
     parameter, so that batching changes nothing.
 
-    layer: of the neurons, from 1.  members: boolean [images, neurons of the layer].
-    generator: decides the first coefficients.
+    layer: from 1.  members: boolean [images, neurons of the layer].  generator: decides the first coefficients.
     Returns images [images, side, side] in 0..1, and their scores at first and at the end, two [images].
     """
     side = round(model.sizes[0] ** 0.5)
@@ -48,8 +47,7 @@ def optimal_images(model, layer, members, generator, progress=iter):
 def output_entropies(model, images):
     """Entropy of the softmax of the outputs, in nats: 0 if the network is certain what it sees.
 
-    In double precision, since optimised images leave as little doubt as 1e-30.
-    images: [n, side, side].  Returns float64 [n].
+    images: [n, side, side].  Returns float64 [n], since optimised images leave as little doubt as 1e-30.
     """
     doubles = [[parameter.double() for parameter in own] for own in (model.weights, model.biases)]
     logarithms = propagate(*doubles, images.flatten(1).double().T)[-1].log_softmax(0)

@@ -23,7 +23,7 @@ def by_weights(network, images, k, seed):
     Neurons without edges are in no cluster.  Raises InputError if fewer than k neurons have edges.
     """
     sizes = network.model.sizes
-    return spectral_clusters(weight_adjacency(network.weights), k, seed)[sizes[0] : sum(sizes[:-1])]
+    return spectral_clusters(weight_adjacency(network.strengths), k, seed)[sizes[0] : sum(sizes[:-1])]
 
 
 def by_weights_locally(network, images, k, seed):
@@ -31,7 +31,7 @@ def by_weights_locally(network, images, k, seed):
 
     A layer is divided into as many clusters as `by_weights` has in it.
     """
-    weights, widths, sizes = network.weights, network.model.hidden_sizes, network.model.sizes
+    weights, widths, sizes = network.strengths, network.model.hidden_sizes, network.model.sizes
     around = [weight_adjacency(weights[layer : layer + 2]) for layer in range(len(widths))]
     middles = [slice(before, before + width) for before, width in zip(sizes, widths)]
     return _local_clusters(around, middles, by_weights(network, images, k, seed), widths, seed)
@@ -117,10 +117,8 @@ def _activations(network, images):
 def _clusters_of_varying(similarity, k, seed):
     varying = int((similarity.sum(1) > 0).sum())
     if varying < k:
-        raise InputError(
-            f"--clusters {k}: only {varying} hidden neurons vary together with others; choose at most so many, and at "
-            "least 2, or train the network"
-        )
+        few = f"only {varying} hidden neurons vary together with others"
+        raise InputError(f"--clusters {k}: {few}; choose at most so many, and at least 2, or train the network")
     return spectral_clusters(similarity, k, seed)
 
 

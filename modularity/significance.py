@@ -24,30 +24,20 @@ def compare_with_null(observed, null, includes_observed=False, others=False):
     p is one-sided: large effects are unusual, and equal ones count against it.  The smallest p that can be reached
     follows from n.  The percentile counts equal effects half, so its expectation under the null is 50.
 
-    observed: a number.  null: [n] numbers; n may be 0, which leaves p at 1 and all else undefined (NaN).
-    includes_observed: whether these are all possibilities.  others: whether they are all but the observed one.
-    Otherwise they are a sample.
+    observed: a number.  null: [n] numbers; n may be 0, which leaves p at 1 and all else undefined (NaN).  They are all
+    possibilities if includes_observed, all but the observed one if others, else a sample.
     Returns {"null", "n", "p", "smallest_p", "percentile", "median", "low", "high"}; low..high holds 90 % of the null.
     """
     null = numpy.asarray(null, dtype=float)
-    complete = includes_observed or others
-    if complete:
-        p = complete_p_value(observed, null if includes_observed else [observed, *null])
+    n = len(null)
+    if includes_observed or others:
+        kind, p = "complete", complete_p_value(observed, null if includes_observed else [observed, *null])
     else:
-        p = rank_p_value(observed, null, "right", strict=False)
-    low, median, high = numpy.quantile(null, [0.05, 0.5, 0.95]) if len(null) else [numpy.nan] * 3
-    return {
-        "null": "complete" if complete else "sample",
-        "n": len(null),
-        "p": p,
-        "smallest_p": 1 / (len(null) + (not includes_observed)),
-        "percentile": float((null < observed).sum() + (null <= observed).sum()) * 50 / len(null)
-        if len(null)
-        else numpy.nan,
-        "median": float(median),
-        "low": float(low),
-        "high": float(high),
-    }
+        kind, p = "sample", rank_p_value(observed, null, "right", strict=False)
+    percentile = float((null < observed).sum() + (null <= observed).sum()) * 50 / n if n else numpy.nan
+    low, median, high = map(float, numpy.quantile(null, [0.05, 0.5, 0.95]) if n else [numpy.nan] * 3)
+    found = {"null": kind, "n": n, "p": p, "smallest_p": 1 / (n + (not includes_observed))}
+    return found | {"percentile": percentile, "median": median, "low": low, "high": high}
 
 
 def across_networks(percentiles, seed):
@@ -63,16 +53,11 @@ def across_networks(percentiles, seed):
     several = len(percentiles) > 1
     low = high = numpy.nan
     if several:
-        low, high = scipy.stats.bootstrap(
-            (percentiles,), numpy.median, method="percentile", rng=seed
-        ).confidence_interval
-    return {
-        "seeds": len(percentiles),
-        "median": float(numpy.median(percentiles)) if len(percentiles) else numpy.nan,
-        "low": float(low),
-        "high": float(high),
-        **signed_rank_test(percentiles - 50 if several else []),
-    }
+        drawn = scipy.stats.bootstrap((percentiles,), numpy.median, method="percentile", rng=seed)
+        low, high = map(float, drawn.confidence_interval)
+    median = float(numpy.median(percentiles)) if len(percentiles) else numpy.nan
+    tested = signed_rank_test(percentiles - 50 if several else [])
+    return {"seeds": len(percentiles), "median": median, "low": low, "high": high, **tested}
 
 
 def signed_rank_test(differences):
@@ -85,11 +70,8 @@ def signed_rank_test(differences):
     differences = numpy.round(numpy.asarray(differences, dtype=float), DIGITS)
     differences = differences[~numpy.isnan(differences) & (differences != 0)]
     signed_ranks = numpy.sign(differences) * scipy.stats.rankdata(abs(differences))
-    return {
-        "null": "permutations",
-        "p": float(scipy.stats.wilcoxon(differences).pvalue) if len(differences) else 1.0,
-        "direction": int(numpy.sign(signed_ranks.sum())),
-    }
+    p = float(scipy.stats.wilcoxon(differences).pvalue) if len(differences) else 1.0
+    return {"null": "permutations", "p": p, "direction": int(numpy.sign(signed_ranks.sum()))}
 
 
 def complete_p_value(observed, null, tail="right", strict=False):
@@ -134,12 +116,9 @@ def compare_with_controls(observed, controls, complete, tail):
     controls: [n] numbers; if complete, of all other modules there are, else of random ones.
     Returns {"null", "p", "p_conservative"}: p counts ties for significance, and p_conservative against it.
     """
-    if complete:
-        null = [observed, *controls]
-        p_values = [complete_p_value(observed, null, tail, strict) for strict in (True, False)]
-    else:
-        p_values = [rank_p_value(observed, controls, tail, strict) for strict in (True, False)]
-    return dict(zip(("null", "p", "p_conservative"), ("complete" if complete else "sample", *p_values)))
+    p_value, null = (complete_p_value, [observed, *controls]) if complete else (rank_p_value, controls)
+    p, p_conservative = (p_value(observed, null, tail, strict) for strict in (True, False))
+    return {"null": "complete" if complete else "sample", "p": p, "p_conservative": p_conservative}
 
 
 def beyond_all(p_conservative, controls):
@@ -150,13 +129,8 @@ def beyond_all(p_conservative, controls):
 def as_extreme(observed, null, tail, strict):
     """How many numbers of a null are as extreme as the observed one, or if strict more extreme; see `rank_p_value`."""
     observed, null = float(observed), numpy.asarray(null, dtype=float)
-    compared = {
-        ("left", True): null < observed,
-        ("left", False): ~(null > observed),
-        ("right", True): null > observed,
-        ("right", False): ~(null < observed),
-    }
-    return int(compared[tail, strict].sum())
+    beyond, short_of = {"left": (numpy.less, numpy.greater), "right": (numpy.greater, numpy.less)}[tail]
+    return int((beyond(null, observed) if strict else ~short_of(null, observed)).sum())
 
 
 def fisher_p_value(p_values, draws):
@@ -178,8 +152,7 @@ def compare_with_shuffles(n_cut, shuffled):
 
         z = (n-cut - mean) / sd,   with the population standard deviation;   p = `permutation_p_value`, left tail
 
-    shuffled: [n] numbers.
-    Returns {"null", "n", "mean", "sd", "z", "p"}; z is NaN if the shuffles are equal up to rounding.
+    shuffled: [n].  Returns {"null", "n", "mean", "sd", "z", "p"}; z is NaN if the shuffles are equal up to rounding.
     """
     mean, sd = float(numpy.mean(shuffled)), float(numpy.std(shuffled))
     z = (n_cut - mean) / sd if sd > ROUNDING * abs(mean) else numpy.nan
@@ -205,22 +178,15 @@ def compare_with_untrained(modularities, untrained):
     trained networks have a higher Q: a permutation of who was trained.  Standard deviations are those of samples; what
     is not defined is NaN, and p then 1.
     """
-    trained, untrained = (
-        numpy.array([q for q in values if not numpy.isnan(q)]) for values in (modularities, untrained)
-    )
-    comparison = {}
-    for name, values in (("", trained), ("untrained_", untrained)):
-        comparison[f"{name}n"] = len(values)
-        comparison[f"{name}mean"] = defined_mean(values)
-        comparison[f"{name}sd"] = float(values.std(ddof=1)) if len(values) > 1 else numpy.nan
-    sd = comparison["untrained_sd"]
-    comparison["z"] = (comparison["mean"] - comparison["untrained_mean"]) / sd if sd > 0 else numpy.nan
-    comparison["null"] = "permutations"
-    tested = len(trained) > 0 and len(untrained) > 0
-    comparison["p"] = (
-        float(scipy.stats.mannwhitneyu(trained, untrained, alternative="greater").pvalue) if tested else 1.0
-    )
-    return comparison
+    comparison, samples = {}, []
+    for name, values in (("", modularities), ("untrained_", untrained)):
+        values = numpy.array([q for q in values if not numpy.isnan(q)])
+        sd = float(values.std(ddof=1)) if len(values) > 1 else numpy.nan
+        comparison |= {f"{name}n": len(values), f"{name}mean": defined_mean(values), f"{name}sd": sd}
+        samples.append(values)
+    z = (comparison["mean"] - comparison["untrained_mean"]) / sd if sd > 0 else numpy.nan  # sd of the untrained
+    p = float(scipy.stats.mannwhitneyu(*samples, alternative="greater").pvalue) if all(map(len, samples)) else 1.0
+    return comparison | {"z": z, "null": "permutations", "p": p}
 
 
 def trend(values, rates, blocks, seed):

@@ -31,10 +31,8 @@ def similarities(model, images):
     """
     weights = [weight.double() for weight in model.weights]
     biases = [bias.double() for bias in model.biases]
-    sums = {
-        measure: [weight.new_zeros(len(weight), len(weight)) for weight in weights[:-1]] for measure in RAW_MEASURES
-    }
-    means = [weight.new_zeros(len(weight)) for weight in weights[:-1]]
+    sums = {measure: [weights[0].new_zeros(width, width) for width in model.hidden_sizes] for measure in RAW_MEASURES}
+    means = [weights[0].new_zeros(width) for width in model.hidden_sizes]
     batches = images.split(max(1, BATCH_NUMBERS // max(model.sizes[1:]) ** 2))
     for batch in batches:  # means first: the mean of products minus the product of means would lose digits
         for mean, values in zip(means, propagate(weights, biases, batch.double().T)):

@@ -80,16 +80,11 @@ def _lesions(part, classes, images_per_class):
     intact, *hits = part["hits"]
     drops, unit = exact_drops(intact, torch.stack(hits), images_per_class)
     changes, spread = -drops.sum(1) / (unit * len(classes)), class_range(drops)
-    return {
-        **row,
-        **{f"change_{label}": -drop / unit for label, drop in zip(classes, drops[0])},
-        **p_values,
-        "accuracy_effect": accuracy_effect(changes[0], changes[1:]),
-        "range": float(spread[0]),
-        "not_finite": int((~numpy.isfinite(spread)).sum()),
-        **_compared("range", spread, part["complete"]),
-        "range_effect": range_effect(spread[0], spread[1:]),
-    }
+    row |= {f"change_{label}": -drop / unit for label, drop in zip(classes, drops[0])} | p_values
+    row["accuracy_effect"] = accuracy_effect(changes[0], changes[1:])
+    row |= {"range": float(spread[0]), "not_finite": int((~numpy.isfinite(spread)).sum())}
+    row |= _compared("range", spread, part["complete"])
+    return row | {"range_effect": range_effect(spread[0], spread[1:])}
 
 
 def _measure_images(pairs, seed, device, jobs):
@@ -112,17 +107,11 @@ def _measure_images(pairs, seed, device, jobs):
         for part, images, first, scores, entropies in zip(own, *(values.split(sizes) for values in measured)):
             first, scores, entropies = (values.double().numpy() for values in (first, scores, entropies))
             part["picture"] = {"images": images[:2].numpy(), "scores": scores[:2], "entropies": entropies[:2]}
-            part["row"] |= {
-                "score": float(scores[0]),
-                "random_score": float(scores[1:].mean()),
-                "least_gain": float((scores / first).min()),
-                **_compared("score", scores, part["complete"]),
-                "score_effect": ratio_effect(scores[0], scores[1:]),
-                "entropy": float(entropies[0]),
-                "random_entropy": float(entropies[1:].mean()),
-                **_compared("entropy", entropies, part["complete"]),
-                "entropy_effect": ratio_effect(entropies[0], entropies[1:]),
-            }
+            gain = {"least_gain": float((scores / first).min())}
+            for measure, values, more in (("score", scores, gain), ("entropy", entropies, {})):
+                part["row"] |= {measure: float(values[0]), f"random_{measure}": float(values[1:].mean()), **more}
+                part["row"] |= _compared(measure, values, part["complete"])
+                part["row"][f"{measure}_effect"] = ratio_effect(values[0], values[1:])
 
 
 def _driven(network, layer, members, seed, device):
@@ -146,14 +135,12 @@ def summary(rows):
     for measure in MEASURES:
         measured = [row for row in rows if f"{measure}_p" in row]
         draws = [row["random_n"] for row in measured]
-        p_values = [row[f"{measure}_p"] for row in measured]
-        line |= {
-            f"{measure}_n": len(measured),
-            f"{measure}_p": fisher_p_value(p_values, draws),
-            f"{measure}_p_conservative": fisher_p_value([row[f"{measure}_p_conservative"] for row in measured], draws),
-            f"{measure}_log_p": float(-numpy.log(centred(p_values, draws)).mean()) if measured else numpy.nan,
-            f"{measure}_effect": defined_mean(row[f"{measure}_effect"] for row in measured),
-        }
+        line[f"{measure}_n"] = len(measured)
+        for p in (f"{measure}_p", f"{measure}_p_conservative"):
+            line[p] = fisher_p_value([row[p] for row in measured], draws)
+        shifted = centred([row[f"{measure}_p"] for row in measured], draws)
+        line[f"{measure}_log_p"] = float(-numpy.log(shifted).mean()) if measured else numpy.nan
+        line[f"{measure}_effect"] = defined_mean(row[f"{measure}_effect"] for row in measured)
     return line
 
 
@@ -169,11 +156,9 @@ def pooled_summary(rows):
         line |= {f"{measure}_{key}": [row[f"{measure}_{key}"] for row in summaries] for key in ("p", "log_p", "effect")}
         for p in ("p", "p_conservative"):
             line[f"{measure}_combined_{p}"] = combine_networks(seed_means(summaries, f"{measure}_{p}"))
-        line |= {
-            f"{measure}_n": len(measured),
-            f"{measure}_mean_effect": defined_mean(row[f"{measure}_effect"] for row in measured),
-            f"{measure}_effect_se": float(scipy.stats.sem(of_seeds)) if len(of_seeds) > 1 else numpy.nan,
-        }
+        line[f"{measure}_n"] = len(measured)
+        line[f"{measure}_mean_effect"] = defined_mean(row[f"{measure}_effect"] for row in measured)
+        line[f"{measure}_effect_se"] = float(scipy.stats.sem(of_seeds)) if len(of_seeds) > 1 else numpy.nan
     return line
 
 
@@ -182,11 +167,8 @@ def corrected(pooled):
     for kind in KINDS:
         lines = [line for line in pooled if line["kind"] == kind]
         for family, p in product(FAMILIES, ("p", "p_conservative")):
-            tests = [
-                {"line": line, "measure": measure, "p": line[f"{measure}_combined_{p}"]}
-                for line in lines
-                for measure in family
-            ]
-            for test in adjusted(tests):
-                test["line"][f"{test['measure']}_adjusted_{p}"] = test["adjusted_p"]
+            pairs = list(product(lines, family))
+            tests = adjusted([{"p": line[f"{measure}_combined_{p}"]} for line, measure in pairs])
+            for (line, measure), test in zip(pairs, tests):
+                line[f"{measure}_adjusted_{p}"] = test["adjusted_p"]
     return pooled

@@ -1,9 +1,8 @@
 """Tasks: heavy work in parts, each a plain function on one core, many of them over the cores of the machine."""
 
-import os
 import tempfile
 import threading
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +19,6 @@ def mapped(function, tasks, jobs, description, unit="task", steps=None):
     """Yield function(*task) for each task in order, each on one core, while one progress bar moves on.
 
     Neither the number of jobs nor which task runs where changes a result: sums on one core have one order.
-
     function, tasks: what another process can be sent, and only what is cheap to send.
     jobs: processes at the same time, at most one per core; a single one is this process.
     steps: None, or how many steps each task takes: then its last argument is a function to call after each of them, and
@@ -30,23 +28,32 @@ def mapped(function, tasks, jobs, description, unit="task", steps=None):
     jobs = min(jobs, cpu_count(), len(tasks))
     bar = tqdm(total=sum(steps) if steps else len(tasks), desc=description, unit=unit)
     here = jobs <= 1
-    watched = _watched(bar) if steps and not here else nullcontext(partial(_update, bar))
+    watched = _watched(bar) if steps and not here else nullcontext(bar.update)
     with bar, watched as advance:
         if steps:
-            function = partial(_with_advance, function, advance)
+            tasks = [(*task, advance) for task in tasks]
         if here:
             done = (on_one_core(function, *task) for task in tasks)
         else:
-            done = Parallel(jobs, return_as="generator")(delayed(on_one_core)(function, *task) for task in tasks)
+            done = Parallel(jobs, return_as="generator")(delayed(_refused)(function, *task) for task in tasks)
         try:
             for result in done:
+                if isinstance(result, InputError):
+                    raise result
                 if not steps:
                     bar.update()
                 yield result
         except TerminatedWorkerError as error:
-            raise InputError(
-                f"--jobs {jobs}: a process was killed, most likely for want of memory; choose fewer"
-            ) from error
+            killed = "a process was killed, most likely for want of memory"
+            raise InputError(f"--jobs {jobs}: {killed}; choose fewer") from error
+
+
+def _refused(function, *arguments):
+    """As `on_one_core`, but an InputError is returned, so that of several the first in order is raised, not in time."""
+    try:
+        return on_one_core(function, *arguments)
+    except InputError as error:
+        return error
 
 
 def on_one_core(function, *arguments):
@@ -60,14 +67,6 @@ def on_one_core(function, *arguments):
         torch.set_num_threads(threads)
 
 
-def _with_advance(function, advance, *arguments):
-    return function(*arguments, advance)
-
-
-def _update(bar):
-    bar.update()
-
-
 @contextmanager
 def _watched(bar):
     """A function that other processes call to move a bar: each call makes a file longer by a byte."""
@@ -77,8 +76,9 @@ def _watched(bar):
         over = threading.Event()
 
         def look():
-            if done := path.stat().st_size - bar.n:
-                bar.update(done)
+            with suppress(OSError):
+                if done := path.stat().st_size - bar.n:
+                    bar.update(done)
 
         def watch():
             while not over.wait(0.2):
@@ -95,6 +95,5 @@ def _watched(bar):
 
 
 def _lengthen(path):
-    file = os.open(path, os.O_WRONLY | os.O_APPEND)
-    os.write(file, b".")
-    os.close(file)
+    with suppress(OSError), open(path, "ab", buffering=0) as file:  # work is not lost for want of a progress bar
+        file.write(b".")

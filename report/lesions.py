@@ -56,7 +56,7 @@ def plot_lesions(rows, title):
         axes.set_xticks(places, ["{cluster}\n{neurons}".format(**row) for row in group], fontsize=7)
         axes.tick_params(axis="x", length=0)
         axes.set(title=f"layer {group[0]['layer']}", xlim=(-0.8, len(group) - 0.2))
-    panels[0].set_ylabel("change of test accuracy (percentage points)")
+    panels[0].set_ylabel("change of balanced test accuracy (percentage points)")
     panels[0].set_xlabel("cluster, and below\nits neurons in the layer", fontsize=8)
     legend_below(figure, panels[0], columns=3)
     return figure
@@ -93,8 +93,8 @@ def plot_dependencies(rows, pairs, title):
     axes.set(yticks=[], ylim=(0, 1), xlim=(layers[0] - 0.5, layers[-1] + 0.5))
     bare(axes)
     axes.set_title(
-        f"Important sub-modules (cluster, change of accuracy alone) of {title}\n{len(pairs)} pairs of different layers; "
-        f"for {len(pairs) - len(read)} of them silencing both says nothing"
+        f"Important sub-modules (cluster, change of balanced accuracy alone) of {title}\n"
+        f"{len(pairs)} pairs of different layers; for {len(pairs) - len(read)} of them silencing both says nothing"
     )
     if read:
         legend_below(figure, axes)

@@ -28,7 +28,7 @@ class Help(argparse.HelpFormatter):
     """Help that names each default, once."""
 
     def _get_help_string(self, action):
-        said = action.default in (None, False, argparse.SUPPRESS) or "(default" in action.help
+        said = "(default" in action.help or any(action.default is none for none in (None, False, argparse.SUPPRESS))
         return action.help if said else f"{action.help} (default: %(default)s)"
 
 
@@ -52,49 +52,45 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         self.exit(2, f"{self.prog}: {message}\n")
 
+    def option(self, flag, what, kind=str, default=None, **others):
+        """An option, what it means, the type of its value, and its default."""
+        self.add_argument(flag, help=what, type=kind, default=default, **others)
+
     # The options that scripts share.
 
     def add_networks(self, many=False):
         """What to analyse: a checkpoint or, into args.checkpoints, `many`; which network of it; and of which digits."""
-        default = "(default: the one that train.py saves for --digits)"
-        self.add_argument(
-            "checkpoints" if many else "checkpoint",
-            type=Path,
-            nargs="*" if many else "?",
-            metavar="CHECKPOINT",
-            help=f"a file saved by train.py, or a plain state dict of an MLP {default}",
-        )
+        name, count = ("checkpoints", "*") if many else ("checkpoint", "?")
+        what = "a file saved by train.py, or a plain state dict of an MLP"
+        what += " (default: the one that train.py saves for --digits)"
+        self.add_argument(name, type=Path, nargs=count, metavar="CHECKPOINT", help=what)
         what = "of a checkpoint with many networks, take only number K, from 0 (default: all)"
-        self.add_argument("--network", type=integer(0), metavar="K", help=what)
-        what = (
-            f"what the outputs of the network stand for (default: what the checkpoint says, or else {DEFAULT_DIGITS})"
-        )
-        self.add_argument("--digits", type=digits, help=what)
+        self.option("--network", what, integer(0), metavar="K")
+        what = "what the outputs of the network stand for (default: what the checkpoint says, or else "
+        self.option("--digits", f"{what}{DEFAULT_DIGITS})", digits)
 
     def add_candidates(self):
         """What makes a neuron a candidate."""
-        quantile = real(lambda q: 0 <= q <= 1, "from 0 to 1")
         what = "a candidate's in-degree reaches at least this quantile of its layer"
-        self.add_argument("--in-degree-quantile", type=quantile, default=0.5, help=what)
+        self.option("--in-degree-quantile", what, share, 0.5)
         what = "a candidate's betweenness is at most this quantile of its layer"
-        self.add_argument("--betweenness-quantile", type=quantile, default=0.5, help=what)
+        self.option("--betweenness-quantile", what, share, 0.5)
         what = "keep only so many candidates, those that rank highest by in-degree in their layers (default: all)"
-        self.add_argument("--max-candidates", type=integer(1), help=what)
+        self.option("--max-candidates", what, integer(1))
 
     def add_work(self, decides):
         """How the work is done: --seed, which `decides` much, and --device and --jobs, which decide nothing."""
-        self.add_argument("--seed", type=integer(0, LARGEST_SEED), default=0, help=f"decides {decides}")
+        self.option("--seed", f"decides {decides}", integer(0, LARGEST_SEED), 0)
         what = "processes that work at the same time, at most one per core; changes no number (default: all cores)"
-        self.add_argument("--jobs", type=integer(1, MOST_JOBS), default=cpu_count(), help=what)
-        self.add_argument("--device", type=device, default="auto", help="cpu, cuda, or auto: cuda where there is one")
+        self.option("--jobs", what, integer(1, MOST_JOBS), cpu_count())
+        self.option("--device", "cpu, cuda, or auto: cuda where there is one", device, "auto")
 
     def add_folders(self, data=True):
         """Where results go, and where the images of the `data` sets are."""
-        folder = REPOSITORY / "figures"
-        self.add_argument("--figures-dir", type=Path, default=folder, help="folder for figures and numbers")
-        what = "folder that holds MNIST/raw/; what is missing there is downloaded"
+        self.option("--figures-dir", "folder for figures and numbers", Path, REPOSITORY / "figures")
         if data:
-            self.add_argument("--data-dir", type=Path, default=REPOSITORY / "data", help=what)
+            what = "folder that holds MNIST/raw/; what is missing there is downloaded"
+            self.option("--data-dir", what, Path, REPOSITORY / "data")
 
 
 def run(main, argv=None):
@@ -145,6 +141,12 @@ def real(accepts, wanted):
     return parse
 
 
+positive = real(lambda value: value > 0, "above 0")
+non_negative = real(lambda value: value >= 0, "of at least 0")
+share = real(lambda value: 0 <= value <= 1, "from 0 to 1")
+proper_share = real(lambda value: 0 <= value < 1, "from 0 to below 1")
+
+
 def several(value):
     """A type for one value, or for many with commas between them; each is of the type `value`."""
 
@@ -176,8 +178,7 @@ def decay(text):
 
 def sparsities(text):
     """'0.5,0.9' -> (0.5, 0.9)"""
-    share = real(lambda share: 0 <= share < 1, "from 0 to below 1")
-    initial, final = pair(text, (share, share), "an initial and a final share of zeros, as in 0.5,0.9")
+    initial, final = pair(text, (proper_share, proper_share), "an initial and a final share of zeros, as in 0.5,0.9")
     if initial > final:
         raise argparse.ArgumentTypeError(f"'{text}' begins above its end; name the smaller share first, as in 0.5,0.9")
     return initial, final
@@ -231,8 +232,8 @@ def selected_networks(path, args):
     """The networks of a checkpoint that the command line selects, and what the checkpoint says about them all.
 
     path: the checkpoint, or None for the one that train.py saves for --digits.
-    Returns ([Network], about).  Raises InputError if they cannot be loaded, if there is no such --network, if the
-    digits are in doubt, or if a network is there twice.
+    Returns ([Network], about).  Raises InputError if they cannot be loaded, if there is no such --network, or if the
+    digits are in doubt.
     """
     default = REPOSITORY / "mlp" / checkpoint_name(args.digits or DEFAULT_CLASSES)
     networks, about = load_records(path or default, args.digits, path.stem if path else "trained")
@@ -241,14 +242,14 @@ def selected_networks(path, args):
             there = f"{path or default} holds {len(networks)}; choose from 0 to {len(networks) - 1}"
             raise InputError(f"--network {args.network}: {there}")
         networks = [networks[args.network]]
-    refuse_twins(networks)
     return networks, about
 
 
 def selected_conditions(args):
     """The networks of all checkpoints that the command line names, and a list of the checkpoints' `about`.
 
-    Conditions of the same name in different checkpoints are told apart.  Raises InputError as `selected_networks`.
+    Conditions of the same name in different checkpoints are told apart.  Raises InputError as `selected_networks`, or
+    if a network is there twice.
     """
     networks, abouts = [], []
     for path in args.checkpoints or [None]:

@@ -49,8 +49,12 @@ class Cells(string.Formatter):
     "{n}: {share:.1 %}, {change:+.2 pp}" -> "3: 97.5 %, -1.25 pp"
     """
 
+    def __init__(self):
+        self.defined = []
+
     def format_field(self, value, spec):
-        if value is None or value != value:
+        self.defined.append(value is not None and value == value)
+        if not self.defined[-1]:
             return "-"
         for unit in (" %", " pp"):
             if spec.endswith(unit):
@@ -60,8 +64,10 @@ class Cells(string.Formatter):
 
 
 def text(template, *values, **named):
-    """A template of `Cells` with values."""
-    return Cells().vformat(template, values, named)
+    """A template of `Cells` with values; a single "-" if none of them is defined."""
+    cells = Cells()
+    shown = cells.vformat(template, values, named)
+    return shown if any(cells.defined) or not cells.defined else "-"
 
 
 def print_table(rows, columns=None):

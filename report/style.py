@@ -39,3 +39,4 @@ def save_figure(figure, stem):
     for suffix, metadata in ((".png", {}), (".pdf", {"CreationDate": None})):  # no date: same numbers, same bytes
         with replacing(stem.with_suffix(suffix)) as temporary:
             figure.savefig(temporary, metadata=metadata)
+        figure.set_layout_engine("none")  # the panels lie where the first file has them

@@ -384,7 +384,7 @@ def test_training_that_diverges(tmp_path, options):
     "script, options, sentence",
     [
         (TRAINING, ["--hidden-layers", "-8,8"], "'-8' is no whole number of at least 1"),
-        (TRAINING, ["--networks", "100000000000"], "train fewer networks at once"),
+        (TRAINING, ["--networks", "100000000000"], "train fewer networks"),
         (SPECIALIZATION, ["absent.pt"], "absent.pt: no such checkpoint; train one with: python train.py"),
     ],
 )

@@ -1,5 +1,6 @@
 """Every script end to end, as a user runs it, on real digits."""
 
+import contextlib
 import csv
 import functools
 import importlib
@@ -411,7 +412,8 @@ def test_interrupted_training_keeps_the_previous_checkpoint(workshop, tmp_path, 
         os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all processes that work for the program
         _, rest = process.communicate()
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):  # as it should be: all have ended
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
     assert rest.decode().splitlines()[-1].startswith("train.py: interrupted")
     assert b"Traceback" not in seen + rest
@@ -498,10 +500,12 @@ TASKS = {
 
 @pytest.mark.parametrize("script", TASKS)
 def test_the_number_of_jobs_changes_nothing(many, tmp_path, script):
+    models, about = load_networks(many / "mlp_mnist357.pt")
+    save_checkpoint(tmp_path / "two.pt", models[:2], **about)
     printed = []
     for jobs in ("1", "2"):
         place = tmp_path / jobs
-        networks = ["--save-dir", place] if script == "train.py" else [many / "mlp_mnist357.pt"]
+        networks = ["--save-dir", place] if script == "train.py" else [tmp_path / "two.pt"]
         done = succeed(script, *networks, *TASKS[script].split(), "--jobs", jobs, "--figures-dir", place)
         printed.append(done.stdout.replace(str(place), ""))
     assert printed[0] == printed[1]
@@ -605,12 +609,15 @@ def test_a_network_stands_beside_its_shuffled_copies(filan, size):
 
 @pytest.mark.long
 def test_a_pruned_network_is_clusterable(filan):
-    """The note's quick variant of the recipe; its published figures are for four times the epochs."""
+    """The note's quick variant of the recipe; its published figures are for four times the epochs.
+
+    Of seeds 0 to 3: n-cuts of 8.48 to 8.59, z of -18 to -25, and -2.8 to -9.2 where only nonzero weights are shuffled.
+    """
     place, _ = filan("full")
     network, baseline = table(place / "clusterability.csv")
-    assert 8.40 < float(network["n_cut"]) < 8.60
+    assert 8.35 < float(network["n_cut"]) < 8.70
     assert float(network["layer_z"]) < -10
-    assert float(network["layer_nonzero_z"]) < -3
+    assert float(network["layer_nonzero_z"]) < -2.2
     assert float(network["layer_p"]) == float(network["layer_nonzero_p"]) == pytest.approx(1 / 51)
     assert 10.2 < float(baseline["n_cut"]) < 10.4
     assert abs(float(baseline["layer_z"])) < 2.5
@@ -685,14 +692,6 @@ def test_lesions_of_clusters_hurt(filan):
     assert summary["fisher_p"] < 1e-4
 
 
-def test_dense_networks_have_one_null(many, tmp_path):
-    options = "--clusters 4 --shuffles 3 --jobs 1 --figures-dir".split()
-    succeed(CLUSTERING, many / "mlp_mnist357.pt", *options, tmp_path)
-    trained = [row for row in table(tmp_path / "clusterability.csv") if row["condition"] == "unpruned"]
-    assert len(trained) == 4
-    assert all(row["layer_mean"] == row["layer_nonzero_mean"] for row in trained), "without zeros the nulls are equal"
-
-
 @pytest.mark.long
 def test_small_dense_networks_are_not_clusterable(tmp_path):
     places = ["--save-dir", tmp_path, "--figures-dir", tmp_path]
@@ -704,11 +703,13 @@ def test_small_dense_networks_are_not_clusterable(tmp_path):
     assert all(row["layer_mean"] == row["layer_nonzero_mean"] for row in trained), "without zeros the nulls are equal"
 
 
-def test_conditions_of_one_name_are_told_apart(readme_network, many, tmp_path):
+def test_dense_networks_of_two_checkpoints(readme_network, many, tmp_path):
     options = "--shuffles 3 --clusters 5 --network 0 --jobs 1 --figures-dir".split()
     succeed(CLUSTERING, many / "mlp_mnist357.pt", readme_network[0], *options, tmp_path)
-    conditions = [row["condition"] for row in table(tmp_path / "clusterability.csv")]
+    rows = table(tmp_path / "clusterability.csv")
+    conditions = [row["condition"] for row in rows]
     assert conditions == ["unpruned", f"unpruned ({readme_network[0]})", "random initialisation"]
+    assert all(row["layer_mean"] == row["layer_nonzero_mean"] for row in rows), "without zeros the nulls are equal"
 
 
 def test_lesions_of_small_layers(readme_network, tmp_path):
@@ -1055,12 +1056,15 @@ def test_the_numbers_follow_from_the_clusters(sweep, size):
     }
 
 
-def test_similarities_of_the_readme_network(readme_network, tmp_path):
-    """Its three layers are small."""
+def test_networks_that_read_badly_are_left_out(readme_network, tmp_path):
+    """What is left is the network of the README, whose three layers are small."""
+    torch.save(initial_model((784, 8, 8, 8, 3), seed=0).state_dict(), tmp_path / "mine.pt")
     options = "--untrained 3 --restarts 5 --jobs 1 --figures-dir".split()
-    done = succeed(SIMILARITY, readme_network[0], *options, tmp_path)
+    done = succeed(SIMILARITY, readme_network[0], tmp_path / "mine.pt", *options, tmp_path)
+    assert "note: 1 of 2 networks read less than 80.0 % of the digits and are left out" in done.stdout
     rows = table(tmp_path / "upstream_downstream.csv")
     assert len(rows) == 4 * 3 * 8
+    assert {row["condition"] for row in rows} == {"unpruned", "random initialisation"}
     assert done.stdout.splitlines()[-1].startswith("Verdict: Q is above that of untrained networks")
     assert "rises or falls with regularisation" not in done.stdout, "one network has no trend"
 
@@ -1106,17 +1110,6 @@ def test_trends_do_not_mix_pruned_networks_with_others(tmp_path):
         series = [row for row in rows if wanted.items() <= row.items()]
         first = statistics.mean(float(row["q"]) for row in series if row["dropout"] == "0")
         assert line["q"] == pytest.approx(first)
-
-
-def test_networks_that_read_badly_are_left_out(readme_network, tmp_path):
-    torch.save(initial_model((784, 8, 8, 8, 3), seed=0).state_dict(), tmp_path / "mine.pt")
-    options = "--untrained 2 --restarts 2 --jobs 1 --figures-dir".split()
-    done = succeed(SIMILARITY, readme_network[0], tmp_path / "mine.pt", *options, tmp_path)
-    assert "note: 1 of 2 networks read less than 80.0 % of the digits and are left out" in done.stdout
-    assert {row["condition"] for row in table(tmp_path / "upstream_downstream.csv")} == {
-        "unpruned",
-        "random initialisation",
-    }
 
 
 def test_a_network_cannot_pass_for_the_baseline_or_for_all(tmp_path, monkeypatch):

@@ -391,9 +391,12 @@ def test_networks_of_a_task_do_not_depend_on_the_others(digit_images, separate):
     def run(some):
         seeds = [network["seed"] + 5 for network in some] if separate else [5]
         where = Digits(*digit_images), "nowhere", torch.device("cpu"), 0.25
-        return train_networks(
-            some, seeds, (784, 6, 3), "glorot", *where, stages, {"batch_size": 50}, lambda: moves.append(1)
-        )
+        results, states = [], None
+        for epochs, options in stages:
+            stage = epochs, options | {"batch_size": 50}, lambda: moves.append(1)
+            results.append(train_networks(some, states, seeds, (784, 6, 3), "glorot", *where, *stage))
+            states = results[-1][1]
+        return results
 
     together = run(networks)
     assert 3 <= len(moves) <= 5
