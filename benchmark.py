@@ -96,7 +96,7 @@ def main(argv=None):
             bar.update()
 
         for task, target in SESSIONS.items():
-            compare(task, readme, session_times(target, args), "here, idle")
+            compare(task, readme, session_times(target, args.beside), "here, idle")
         for sizes in GRAPHS:
             compare("betweenness", spelled(sizes), engine_times(sizes, args.repeats), "layered")
         times = training_times(args.data_dir, images, labels, args.repeats)
@@ -154,13 +154,13 @@ def compared(task, size, times, reference):
     return rows
 
 
-def session_times(target, args):
+def session_times(target, beside):
     """Seconds that a target of the Makefile takes: here and, if asked for, in another folder, ever busier."""
-    folders = {"here": REPOSITORY} | ({"beside": args.beside} if args.beside else {})
+    folders = {"here": REPOSITORY} | ({"beside": beside} if beside else {})
     cores = cpu_count()
     crowds = {"idle": 0, "one core busy": 1} | ({f"{cores} cores busy": cores} if cores > 1 else {})
-    times = {f"{name}, {crowd}": [] for crowd in crowds for name in folders}
-    for _, (crowd, processes), (name, folder) in product(range(args.repeats), crowds.items(), folders.items()):
+    times = {}
+    for (crowd, processes), (name, folder) in product(crowds.items(), folders.items()):
         with ExitStack() as stack, tempfile.TemporaryDirectory() as place:
             workshop = Path(place, "workshop")
             shutil.copytree(folder, workshop, ignore=shutil.ignore_patterns(".*", "*.pt"))
@@ -169,8 +169,8 @@ def session_times(target, args):
                 spinning = stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
                 stack.callback(spinning.kill)
             run_it = partial(subprocess.run, cwd=workshop, check=True, capture_output=True)
-            times[f"{name}, {crowd}"].append(seconds_of(run_it, command))
-    return {way: median(seconds) for way, seconds in times.items()}
+            times[f"{name}, {crowd}"] = seconds_of(run_it, command)
+    return times
 
 
 def engine_times(sizes, repeats):

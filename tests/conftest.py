@@ -111,3 +111,12 @@ def strict(text):
         raise ValueError(f"{word} is not JSON")
 
     return json.loads(text, parse_constant=refuse)
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory):
+    """Four networks trained together for two epochs: where their checkpoint and figures are."""
+    place = tmp_path_factory.mktemp("many")
+    options = "--networks 4 --epochs 2 --seed 3".split()
+    succeed("train.py", *options, "--save-dir", place, "--figures-dir", place)
+    return place

@@ -1,0 +1,634 @@
+"""The studies of clusters end to end, as a user runs them, on real digits: small networks, and published sizes."""
+
+import functools
+import math
+import re
+import statistics
+from itertools import product
+
+import networkx
+import pytest
+import torch
+from conftest import REPOSITORY, succeed
+from runs import CLUSTERING, SIMILARITY, SIZES, SPECIALIZATION, balanced_accuracy, figures_are_there, record, table
+from sklearn.metrics import adjusted_rand_score
+
+from mlp.checkpoint import load_checkpoint, load_networks, save_checkpoint
+from mlp.data import load_digits
+from mlp.model import initial_model
+from modularity.similarity import MEASURES, similarities
+
+# Filan et al. (2020)
+
+FILAN = {
+    "small": "--hidden-layers 16,16 --epochs 1 --pruning 0.3,0.6 --pruning-epochs 1",
+    "full": "--epochs 5 --pruning-epochs 5",  # a quarter
+}
+CLUSTERS = {"small": "--clusters 6 --shuffles 5 --jobs 1", "full": ""}
+
+
+@pytest.fixture(scope="module")
+def filan(tmp_path_factory):
+    """What the recipe and the analysis of its network, with lesions, write: filan(size) -> (place, printed)."""
+
+    @functools.cache
+    def run(size):
+        place = tmp_path_factory.mktemp("filan")
+        options = ["--recipe", "filan", *FILAN[size].split()]
+        succeed("train.py", *options, "--save-dir", place, "--figures-dir", place)
+        options = ["--lesions", "--draws", "20", "--pair-draws", "10", *CLUSTERS[size].split()]
+        done = succeed(CLUSTERING, place / "mlp_mnist0123456789.pt", *options, "--figures-dir", place)
+        return place, done
+
+    return run
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_recipe_prunes_a_trained_network(filan, size):
+    place, _ = filan(size)
+    pruned, about = load_checkpoint(place / "mlp_mnist0123456789.pt")
+    unpruned, before = load_checkpoint(place / "mlp_mnist0123456789_unpruned.pt")
+    hidden, zeros, epochs = ([16] * 2, 0.6, 2) if size == "small" else ([256] * 4, 0.9, 10)
+    assert pruned.sizes == unpruned.sizes == (784, *hidden, 10)
+    for weight in pruned.weights:
+        assert (weight == 0).double().mean().item() == pytest.approx(zeros, abs=0.51 / weight.numel())
+    assert all(weight.all() for weight in unpruned.weights)
+    assert about["networks"][0]["condition"] == "pruned, dropout"
+    assert before["networks"][0]["condition"] == "unpruned, dropout"
+    assert about["init"] == before["init"] == "glorot"
+    assert "--dropout 0.5 --pruning 0.5,0.9 --pruning-epochs 20" in about["record"]["recipe"]
+    assert 0.7 < about["record"]["test"][0]["accuracy"] < 0.985
+    assert 0.6 < before["record"]["test"][0]["accuracy"] < 0.985
+    history = table(place / "training_history.csv")
+    assert [int(row["epoch"]) for row in history] == list(range(1, epochs + 1))
+    assert {row["validation_loss"] for row in history} == {""}, "the recipe trains on all images"
+    assert figures_are_there(place, "training_history")
+
+
+@pytest.mark.long
+def test_the_recipe_trains_as_well_as_published(filan):
+    place, _ = filan("full")
+    _, about = load_checkpoint(place / "mlp_mnist0123456789.pt")
+    _, before = load_checkpoint(place / "mlp_mnist0123456789_unpruned.pt")
+    assert 0.97 < about["record"]["test"][0]["accuracy"] < 0.985
+    assert 0.96 < before["record"]["test"][0]["accuracy"] < 0.985
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_network_stands_beside_its_shuffled_copies(filan, size):
+    place, done = filan(size)
+    network, baseline = table(place / "clusterability.csv")
+    assert network["condition"] == "pruned, dropout"
+    assert baseline["condition"] == "random initialisation"
+    count, copies, neurons = (6, 5, 826) if size == "small" else (12, 50, 1818)
+    smallest = 1 / (copies + 1)
+    for row in (network, baseline):
+        assert 0 < float(row["n_cut"]) < count
+        assert int(row["neurons"]) + int(row["isolated"]) == neurons
+        for null in ("layer", "layer_nonzero"):
+            p = float(row[f"{null}_p"])
+            assert smallest <= p + 1e-12
+            assert p / smallest == pytest.approx(round(p / smallest))
+            z = (float(row["n_cut"]) - float(row[f"{null}_mean"])) / float(row[f"{null}_sd"])
+            assert float(row[f"{null}_z"]) == pytest.approx(z)
+    assert baseline["layer_mean"] == baseline["layer_nonzero_mean"], "without zeros the nulls are equal"
+
+    shuffles = table(place / "shuffled_n_cuts.csv")
+    for null in ("layer", "layer_nonzero"):
+        values = [float(r["n_cut"]) for r in shuffles if (r["condition"], r["null"]) == ("pruned, dropout", null)]
+        assert len(set(values)) == copies, "every shuffle has a seed of its own"
+        assert float(network[f"{null}_mean"]) == pytest.approx(sum(values) / copies)
+    clusters = [row for row in table(place / "clusters.csv") if row["condition"] == "pruned, dropout"]
+    assert len(clusters) == count
+    assert sum(int(row["neurons"]) for row in clusters) == int(network["neurons"])
+    assert sum(float(row["volume_share"]) for row in clusters) == pytest.approx(1)
+    assert sum(float(row["leaving_share"]) for row in clusters) == pytest.approx(float(network["n_cut"]), abs=1e-6)
+    assert figures_are_there(place, "clusterability", "clusters", "lesions")
+
+    verdict = done.stdout.splitlines()[-1]
+    assert verdict.startswith("Verdict: networks more clusterable than their shuffled copies at p <= 0.05")
+    assert f"smallest p here: {smallest:.2g})" in verdict
+    for row in (network, baseline):
+        clear = [int(float(row[f"{null}_p"]) <= 0.05) for null in ("layer", "layer_nonzero")]
+        assert f"{row['condition']}, of 1: {clear[0]} (layer) and {clear[1]} (layer_nonzero)" in verdict
+
+
+@pytest.mark.long
+def test_a_pruned_network_is_clusterable(filan):
+    """The note's quick variant of the recipe; its published figures are for four times the epochs.
+
+    Of seeds 0 to 3: n-cuts of 8.48 to 8.59, z of -18 to -25, and -2.8 to -9.2 where only nonzero weights are shuffled.
+    """
+    place, _ = filan("full")
+    network, baseline = table(place / "clusterability.csv")
+    assert 8.35 < float(network["n_cut"]) < 8.70
+    assert float(network["layer_z"]) < -10
+    assert float(network["layer_nonzero_z"]) < -2.2
+    assert float(network["layer_p"]) == float(network["layer_nonzero_p"]) == pytest.approx(1 / 51)
+    assert 10.2 < float(baseline["n_cut"]) < 10.4
+    assert abs(float(baseline["layer_z"])) < 2.5
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_lesions_stand_beside_random_ones(filan, size):
+    place, done = filan(size)
+    model, _ = load_checkpoint(place / "mlp_mnist0123456789.pt")
+    rows = table(place / "lesions.csv")
+    clusters = [row for row in table(place / "clusters.csv") if row["condition"] == "pruned, dropout"]
+    parts = {
+        (str(layer), row["cluster"]): row[f"layer_{layer}"]
+        for row in clusters
+        for layer in range(1, len(model.sizes) - 1)
+        if row[f"layer_{layer}"] != "0"
+    }
+    assert {(row["layer"], row["cluster"]): row["neurons"] for row in rows} == parts
+    images, labels = load_digits(range(10), train=False, data_dir=REPOSITORY / "data")
+    intact = balanced_accuracy(model, images, labels)
+    for row in rows:
+        assert float(row["balanced_accuracy"]) - float(row["change"]) == pytest.approx(intact)
+        assert int(row["random_n"]) <= 20
+        if row["neurons"] == row["living_in_layer"]:
+            assert (row["category"], row["random_n"]) == ("complete", "0")
+            continue
+        n, low = int(row["random_n"]), float(row["random_low"])
+        assert low <= float(row["random_change"]) + 1e-9
+        assert low <= float(row["random_high"])
+        for p in (float(row["p"]), float(row["p_conservative"])):
+            assert 1 / (n + 1) <= p + 1e-12
+            assert p * (n + 1) == pytest.approx(round(p * (n + 1)))
+        assert float(row["p"]) <= float(row["p_conservative"])
+        beyond = float(row["p_conservative"]) <= 1 / (n + 1) + 1e-12
+        small = int(row["neurons"]) <= int(0.05 * model.sizes[int(row["layer"])])
+        important = beyond and float(row["change"]) <= -0.01 and not small
+        assert (row["category"] == "important") == important, row
+        assert (row["category"] == "small") == small, row
+    important = [row for row in rows if row["category"] == "important"]
+    (summary,) = record(place / "lesions.json")["networks"]
+    assert (summary["sub_modules"], summary["important"]) == (len(rows), len(important))
+    per_layer = [sum(row["layer"] == layer for row in important) for layer in sorted({row["layer"] for row in rows})]
+    assert summary["important_per_layer"] == per_layer
+    layers = [int(row["layer"]) for row in important]
+    pairs = sum(a < b for a in layers for b in layers)
+    assert sum(summary["pairs"]) == pairs
+    assert (place / "dependencies.csv").exists() == (pairs > 0)
+    if pairs:
+        dependencies = table(place / "dependencies.csv")
+        assert len(dependencies) == pairs
+        found = {(row["layer"], row["cluster"]): row["change"] for row in important}
+        for row in dependencies:
+            assert int(row["x_layer"]) < int(row["y_layer"])
+            assert all(found[row[f"{xy}_layer"], row[f"{xy}_cluster"]] == row[f"{xy}_change"] for xy in "xy")
+        assert figures_are_there(place, "dependencies")
+    printed = [line for line in done.stdout.splitlines() if " pp " in line]
+    for line, row in zip(printed, rows):
+        assert line.split()[:2] == [row["layer"], row["cluster"]]
+        assert f"{100 * float(row['change']):.2f} pp" in line.replace("-0.00", "0.00")
+
+
+@pytest.mark.long
+def test_lesions_of_clusters_hurt(filan):
+    place, _ = filan("full")
+    important = [row for row in table(place / "lesions.csv") if row["category"] == "important"]
+    assert 3 <= len(important) <= 14
+    for row in important:
+        assert float(row["p"]) == pytest.approx(1 / 21)
+        assert float(row["change"]) <= -0.01
+        assert int(row["neurons"]) > 12
+    (summary,) = record(place / "lesions.json")["networks"]
+    assert summary["fisher_p"] < 1e-4
+
+
+@pytest.mark.long
+def test_small_dense_networks_are_not_clusterable(tmp_path):
+    places = ["--save-dir", tmp_path, "--figures-dir", tmp_path]
+    succeed("train.py", "--digits", "0-9", "--epochs", "5", "--networks", "3", *places)
+    succeed(CLUSTERING, tmp_path / "mlp_mnist0123456789.pt", "--clusters", "4", "--figures-dir", tmp_path)
+    trained = [row for row in table(tmp_path / "clusterability.csv") if row["condition"] == "unpruned"]
+    assert len(trained) == 3
+    assert sum(float(row["layer_p"]) < 0.05 for row in trained) <= 1
+    assert all(row["layer_mean"] == row["layer_nonzero_mean"] for row in trained), "without zeros the nulls are equal"
+
+
+def test_dense_networks_of_two_checkpoints(readme_network, many, tmp_path):
+    options = "--shuffles 3 --clusters 5 --network 0 --jobs 1 --figures-dir".split()
+    succeed(CLUSTERING, many / "mlp_mnist357.pt", readme_network[0], *options, tmp_path)
+    rows = table(tmp_path / "clusterability.csv")
+    conditions = [row["condition"] for row in rows]
+    assert conditions == ["unpruned", f"unpruned ({readme_network[0]})", "random initialisation"]
+    assert all(row["layer_mean"] == row["layer_nonzero_mean"] for row in rows), "without zeros the nulls are equal"
+
+
+def test_lesions_of_small_layers(readme_network, tmp_path):
+    options = "--clusters 3 --shuffles 2 --jobs 1 --lesions --figures-dir".split()
+    succeed(CLUSTERING, readme_network[0], *options, tmp_path)
+    rows = table(tmp_path / "lesions.csv")
+    assert sum(int(row["neurons"]) for row in rows) == 24
+    for row in rows:
+        complete = row["neurons"] == row["living_in_layer"]
+        assert (row["category"] == "complete") == complete
+        possible = math.comb(8, int(row["neurons"]))
+        assert int(row["random_n"]) == possible - 1, "all others there are, since they are few"
+        assert row["null"] == "complete"
+        for p in ("p", "p_conservative"):
+            assert float(row[p]) * possible == pytest.approx(round(float(row[p]) * possible))
+    assert record(tmp_path / "lesions.json")["networks"][0]["sub_modules"] == len(rows)
+
+
+def test_what_is_cut_off_is_said(tmp_path):
+    model = initial_model((784, 6, 5, 2), seed=0)
+    with torch.no_grad():
+        model.weights[1].zero_()
+    torch.save(model.state_dict(), tmp_path / "mine.pt")
+    options = "--digits 8,1 --shuffles 2 --clusters 4 --jobs 1 --figures-dir".split()
+    done = succeed(CLUSTERING, tmp_path / "mine.pt", *options, tmp_path)
+    assert "note: mine, network 0: no path of weights leads from an input to an output" in done.stdout
+    assert float(table(tmp_path / "clusterability.csv")[0]["n_cut"]) > 0
+
+
+def test_pruning_many_networks_with_penalties(tmp_path):
+    """All at once: ranges of digits, penalties, dropout, pruning, several networks with their own mini-batches."""
+    options = "--digits 0-2,9 --hidden-layers 9,7 --epochs 1 --networks 2 --separate-batches --init glorot".split()
+    options += "--dropout 0.1 --l1 1e-5 --l2 1e-5 --pruning 0,0.5 --pruning-epochs 2".split()
+    succeed("train.py", *options, "--save-dir", tmp_path, "--figures-dir", tmp_path)
+    models, about = load_networks(tmp_path / "mlp_mnist0129.pt")
+    assert about["digits"] == [0, 1, 2, 9]
+    assert [network["condition"] for network in about["networks"]] == ["pruned, dropout, l1, l2"] * 2
+    for model in models:
+        assert all((w == 0).sum() == w.numel() - round(w.numel() * 0.5) for w in model.weights)
+    before, _ = load_networks(tmp_path / "mlp_mnist0129_unpruned.pt")
+    assert len(before) == 2
+    history = table(tmp_path / "training_history.csv")
+    assert [int(row["epoch"]) for row in history] == [1, 1, 2, 2, 3, 3]
+
+
+# Casper et al. (2021)
+
+
+@pytest.fixture(scope="module")
+def specialization(filan):
+    """What the analysis of the quickly trained network of Filan et al. writes: specialization(size)."""
+
+    @functools.cache
+    def run(size):
+        place, _ = filan(size)
+        options = ["--clusters", "5", "--jobs", "1"] if size == "small" else []
+        return place, succeed(SPECIALIZATION, place / "mlp_mnist0123456789.pt", *options, "--figures-dir", place)
+
+    return run
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_parts_of_clusters_are_measured_against_random_neurons(specialization, size):
+    place, done = specialization(size)
+    rows = table(place / "specialization.csv")
+    tested = [row for row in rows if row["status"] == "tested"]
+    assert {row["partitioning"] for row in rows} == {
+        f"{source}, {reach}" for source in ("weights", "activations") for reach in ("global", "local")
+    }
+    assert {row["partitioning"] for row in tested} == {row["partitioning"] for row in rows}
+    for row in tested:
+        changes = [float(row[f"change_{digit}"]) for digit in range(10)]
+        assert float(row["change"]) == pytest.approx(sum(changes) / 10)
+        mean = abs(sum(changes) / 10)
+        if mean > 1e-12:
+            assert float(row["range"]) == pytest.approx((max(changes) - min(changes)) / mean)
+        n = int(row["random_n"])
+        assert n == 19 if row["null"] == "sample" else n <= 19
+        for measure in ("accuracy", "range", "score", "entropy")[: 2 if row["neurons"] == "2" else 4]:
+            p, conservative = float(row[f"{measure}_p"]), float(row[f"{measure}_p_conservative"])
+            assert 1 / (n + 1) <= p + 1e-12
+            assert p <= conservative <= 1
+            assert p * (n + 1) == pytest.approx(round(p * (n + 1)))
+    for row in rows:
+        large = int(row["neurons"]) > 0.99 * int(row["living_in_layer"])
+        small = int(row["neurons"]) < 2
+        assert row["status"] == ("too small" if small else "the whole layer" if large else "tested")
+        assert (row["change"] != "") == (row["status"] == "tested")
+    gains = [float(row["least_gain"]) for row in rows if row["least_gain"]]
+    stuck = sum(gain <= 1 for gain in gains)
+    assert (f"in {stuck} of {len(gains)} parts an image could not be improved" in done.stdout) == (stuck > 0)
+    assert figures_are_there(place, "specialization_lesions", "specialization_digits", "specialization_images")
+    assert "Verdict: partitionings unlike random neurons" in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_random_partitions_have_the_same_sizes(specialization, size):
+    place, _ = specialization(size)
+    sizes = {}
+    for row in table(place / "specialization.csv"):
+        sizes.setdefault((row["kind"], row["partitioning"], row["layer"]), []).append(int(row["neurons"]))
+    assert {kind for kind, *_ in sizes} == {"clusters", "random"}
+    for (kind, *rest), its_sizes in sizes.items():
+        assert sorted(its_sizes) == sorted(sizes[("random", *rest)]), (kind, rest)
+
+
+@pytest.mark.long
+def test_random_partitions_have_no_effect(specialization):
+    place, _ = specialization("full")
+    for line in table(place / "specialization_networks.csv"):
+        if line["kind"] == "random":
+            assert all(float(line[f"{measure}_p"]) > 0.001 for measure in ("accuracy", "range", "score", "entropy"))
+            assert 0.95 < float(line["score_effect"]) < 1.05
+            assert 0.5 < float(line["accuracy_log_p"]) < 1.6
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_partitionings_are_pooled(specialization, size):
+    place, done = specialization(size)
+    summaries = table(place / "specialization_networks.csv")
+    pooled = record(place / "specialization_networks.json")["pooled"]
+    assert [line["networks"] for line in pooled] == [1] * 8
+    for line, summary in zip(pooled, summaries, strict=True):
+        assert (line["kind"], line["partitioning"]) == (summary["kind"], summary["partitioning"])
+        for measure in ("accuracy", "range", "score", "entropy"):
+            (alone,) = line[f"{measure}_p"]
+            assert float(summary[f"{measure}_p"]) == pytest.approx(alone)
+            assert line[f"{measure}_combined_p"] == pytest.approx(alone, abs=1e-12)
+            assert line[f"{measure}_adjusted_p"] >= line[f"{measure}_combined_p"]
+    verdict = done.stdout.splitlines()[-1]
+    for measure in ("accuracy", "range", "score", "entropy"):
+        clear = [line["kind"] for line in pooled if line[f"{measure}_adjusted_p_conservative"] <= 0.05]
+        counts = [f"{clear.count(kind)} of 4 {kind}" for kind in ("clusters", "random")]
+        assert f"{measure}: {', '.join(counts)}" in verdict
+
+
+@pytest.mark.long
+def test_clusters_of_a_pruned_network_are_important_and_coherent(specialization):
+    place, _ = specialization("full")
+    lines = {
+        row["partitioning"]: row for row in table(place / "specialization_networks.csv") if row["kind"] == "clusters"
+    }
+    assert float(lines["weights, global"]["accuracy_p"]) < 1e-4
+    assert float(lines["weights, local"]["accuracy_log_p"]) > 1.5
+    for line in lines.values():
+        assert float(line["score_p"]) < 0.02
+        assert 1.01 < float(line["score_effect"]) < 1.15
+    gains = [float(row["least_gain"]) for row in table(place / "specialization.csv") if row["least_gain"]]
+    # a few may be stuck, where all neurons that feed a set are silent at the first image
+    assert sum(gain > 1.5 for gain in gains) >= 0.98 * len(gains), "images that were not optimised"
+
+
+def test_what_is_too_small_to_test_is_listed(readme_network, tmp_path):
+    done = succeed(SPECIALIZATION, readme_network[0], "--jobs", "1", "--figures-dir", tmp_path)
+    rows = table(tmp_path / "specialization.csv")
+    small = [row for row in rows if row["status"] == "too small"]
+    assert small
+    assert f"note: {len(small)} of {len(rows)} parts of clusters are too small and not tested" in done.stdout
+    assert all(row["neurons"] == "1" and row["change"] == "" for row in small)
+    for partitioning in {row["partitioning"] for row in rows}:
+        members = [
+            int(row["neurons"]) for row in rows if (row["partitioning"], row["kind"]) == (partitioning, "clusters")
+        ]
+        assert sum(members) == 24
+
+
+def test_ties_alone_are_no_finding(tmp_path):
+    """Lesions of a network that always gives the same answer change nothing: each strict p is as small as can be."""
+    model = initial_model((784, 20, 2), seed=0)
+    with torch.no_grad():
+        model.biases[-1].copy_(torch.tensor([100.0, 0]))
+    torch.save(model.state_dict(), tmp_path / "mine.pt")
+    options = "--digits 8,1 --clusters 4 --jobs 1 --figures-dir".split()
+    done = succeed(SPECIALIZATION, tmp_path / "mine.pt", *options, tmp_path)
+    rows = [row for row in table(tmp_path / "specialization.csv") if row["status"] == "tested"]
+    assert rows
+    assert all(float(row["accuracy_p"]) < 0.06 and float(row["accuracy_p_conservative"]) == 1 for row in rows)
+    assert "accuracy: 0 of 4 clusters, 0 of 4 random; range: 0 of 4" in done.stdout.splitlines()[-1]
+    assert "note: ties" in done.stdout
+
+
+# Lange et al. (2022)
+
+LANGE = {"small": "--hidden-layers 16,16 --epochs 1", "full": "--epochs 4"}
+SEARCH = {
+    "small": "--untrained 4 --restarts 5 --least-accuracy 0.2 --jobs 1",
+    "full": "--untrained 20 --restarts 30",
+}
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """What the recipe for a few epochs, with and without dropout, and its analysis write: sweep(size)."""
+
+    @functools.cache
+    def run(size):
+        place = tmp_path_factory.mktemp("sweep")
+        options = f"--recipe lange {LANGE[size]} --dropout 0,0.5 --networks 2".split()
+        done = succeed("train.py", *options, "--save-dir", place, "--figures-dir", place)
+        epochs = LANGE[size].split()[-1]
+        assert re.search(rf"dropout 0\.5, l2 +2 +{epochs} \({epochs} to {epochs}\)", done.stdout)
+        checkpoint = place / "mlp_mnist0123456789.pt"
+        return place, succeed(SIMILARITY, checkpoint, *SEARCH[size].split(), "--figures-dir", place)
+
+    return run
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_sweep_is_one_training(sweep, size):
+    place, _ = sweep(size)
+    models, about = load_networks(place / "mlp_mnist0123456789.pt")
+    assert len(models) == 4
+    rates = [(network["dropout"], network["seed"], network["l2"]) for network in about["networks"]]
+    assert rates == [(0, 0, 1e-5), (0, 1, 1e-5), (0.5, 0, 1e-5), (0.5, 1, 1e-5)]
+    conditions = [network["condition"] for network in about["networks"]]
+    assert conditions == ["dropout 0, l2"] * 2 + ["dropout 0.5, l2"] * 2
+    accuracies = [test["accuracy"] for test in about["record"]["test"]]
+    assert min(accuracies[:2]) > (0.94 if size == "full" else 0.8)
+    assert min(accuracies[2:]) > (0.91 if size == "full" else 0.4)
+    rows = table(place / "upstream_downstream.csv")
+    for row in rows:
+        if row["condition"] != "random initialisation":
+            assert float(row["accuracy"]) == pytest.approx(accuracies[int(row["network"])])
+
+
+@pytest.mark.long
+def test_untrained_networks_are_as_published(sweep):
+    """Means of 40 networks, measured before this code was written; of 20, the mean Q has a standard error of 0.002."""
+    place, _ = sweep("full")
+    expected = {
+        "forward_cov": (0.103, 0.101),
+        "forward_cov_norm": (0.098, 0.100),
+        "forward_jac": (0.080, 0.091),
+        "forward_jac_norm": (0.078, 0.090),
+        "backward_jac": (0.109, 0.102),
+        "backward_jac_norm": (0.107, 0.101),
+        "backward_hess": (0.111, 0.105),
+        "backward_hess_norm": (0.109, 0.104),
+    }
+    rows = [row for row in table(place / "upstream_downstream.csv") if row["condition"] == "random initialisation"]
+    for measure, layers in expected.items():
+        for layer, q in enumerate(layers, 1):
+            found = [float(row["q"]) for row in rows if (row["measure"], row["layer"]) == (measure, str(layer))]
+            assert len(found) == 20
+            assert statistics.mean(found) == pytest.approx(q, abs=0.01), (measure, layer)
+    clusters = [float(row["clusters"]) for row in rows]
+    assert 3.3 < statistics.mean(clusters) < 4.6
+    agreement = {
+        (line["layer"], line["group"]): line["similarity"]
+        for line in record(place / "upstream_downstream.json")["agreement"]
+        if line["condition"] == "random initialisation"
+    }
+    for layer in (1, 2):
+        assert agreement[layer, "CROSS"] == pytest.approx(0.26, abs=0.02)
+    assert agreement[1, "UP"] == pytest.approx(0.26, abs=0.02)
+    assert agreement[1, "DOWN"] == pytest.approx(0.60, abs=0.05)
+    down, cross = record(place / "upstream_downstream.json")["contrasts"][4:]
+    assert down["p"] == pytest.approx(2 / 2**20)
+    assert cross["mean"] == pytest.approx(cross["other_mean"], abs=0.01)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_trained_networks_stand_beside_untrained_ones(sweep, size):
+    place, done = sweep(size)
+    untrained = 4 if size == "small" else 20
+    rows = table(place / "upstream_downstream.csv")
+    pooled = record(place / "upstream_downstream.json")
+    contrasts = pooled["contrasts"]
+    assert [line["seeds"] for line in contrasts] == [2] * 3 + [untrained] * 3, (
+        "networks of one seed are not independent"
+    )
+    assert [(line["one"], line["other"]) for line in contrasts[3:]] == [
+        ("UP", "CROSS"),
+        ("DOWN", "CROSS"),
+        ("CROSS", "shuffled"),
+    ]
+    assert all(2 / 2 ** line["seeds"] <= line["p"] <= 1 for line in contrasts)
+
+    q = {(line["condition"], line["layer"], line["measure"]): line for line in pooled["conditions"]}
+    assert len(q) == 2 * 16
+    for (condition, layer, measure), line in q.items():
+        assert (line["n"], line["untrained_n"]) == (2, untrained)
+        for name, mean in ((condition, "mean"), ("random initialisation", "untrained_mean")):
+            wanted = {"condition": name, "layer": str(layer), "measure": measure}
+            found = [float(row["q"]) for row in rows if wanted.items() <= row.items()]
+            assert line[mean] == pytest.approx(statistics.mean(found))
+    trends = {(line["layer"], line["measure"]): line for line in pooled["trends"]}
+    assert len(trends) == 16
+    for (layer, measure), trend in trends.items():
+        assert (trend["regularization"], trend["from"], trend["to"], trend["networks"]) == ("dropout", 0, 0.5, 4)
+        with_dropout, without = (q[f"dropout {rate}, l2", layer, measure]["mean"] for rate in ("0.5", "0"))
+        assert trend["q_change"] == pytest.approx(with_dropout - without)
+    verdict = done.stdout.splitlines()[-1]
+    clear = sum(line["adjusted_p"] <= 0.05 for line in pooled["conditions"])
+    assert f"(corrected p <= 0.05) in {clear} of 32 conditions, layers and measures" in verdict
+    assert "dropout up to 0.5 raises it in" in verdict
+    stems = ("modularity", "matrices", "agreement")
+    assert figures_are_there(place, *(f"upstream_downstream_{stem}" for stem in stems))
+
+
+@pytest.mark.long
+def test_dropout_raises_modularity(sweep):
+    """After four epochs already, most of all as seen from the pixels."""
+    place, _ = sweep("full")
+    pooled = record(place / "upstream_downstream.json")
+    q = {(line["condition"], line["layer"], line["measure"]): line for line in pooled["conditions"]}
+    for measure in ("forward_jac", "forward_jac_norm"):
+        without, with_dropout = (q[f"dropout {rate}, l2", 1, measure] for rate in ("0", "0.5"))
+        assert 0.09 < without["mean"] < 0.15
+        assert 0.22 < with_dropout["mean"] < 0.36
+        assert with_dropout["z"] > 20
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_numbers_follow_from_the_clusters(sweep, size):
+    """Q and agreement, computed again from the clusters that were written, by networkx and scikit-learn."""
+    place, _ = sweep(size)
+    models, _ = load_networks(place / "mlp_mnist0123456789.pt")
+    images, _ = load_digits(range(10), train=False, data_dir=REPOSITORY / "data")
+    clusters = [row for row in table(place / "upstream_downstream_clusters.csv") if row["network"] == "2"]
+    assert len(clusters) == (128 if size == "full" else 32)
+    matrices = similarities(models[2], images)
+    labels = {
+        (layer, measure): [int(row[measure]) for row in clusters if row["layer"] == str(layer)]
+        for layer in (1, 2)
+        for measure in MEASURES
+    }
+    for row in table(place / "upstream_downstream.csv"):
+        if row["condition"] == "dropout 0.5, l2" and row["network"] == "2":
+            its_labels = labels[int(row["layer"]), row["measure"]]
+            matrix = matrices[row["measure"]][int(row["layer"]) - 1].clone().fill_diagonal_(0)
+            graph = networkx.from_numpy_array(matrix.numpy())
+            communities = [{i for i, own in enumerate(its_labels) if own == label} for label in set(its_labels)]
+            assert networkx.community.modularity(graph, communities) == pytest.approx(float(row["q"]), abs=1e-6)
+            assert its_labels.count(-1) == int(row["dead"])
+    groups = []
+    for row in table(place / "upstream_downstream_agreement.csv"):
+        if row["condition"] == "dropout 0.5, l2" and row["network"] == "2":
+            pair = [labels[int(row["layer"]), row[key]] for key in ("measure", "other")]
+            assert float(row["adjusted_rand"]) == pytest.approx(adjusted_rand_score(*pair))
+            groups.append((row["layer"], row["group"]))
+    assert {key: groups.count(key) for key in groups} == {
+        (layer, group): n for layer in "12" for group, n in (("UP", 4), ("DOWN", 4), ("CROSS", 16), ("NORM", 4))
+    }
+
+
+def test_networks_that_read_badly_are_left_out(readme_network, tmp_path):
+    """What is left is the network of the README, whose three layers are small."""
+    torch.save(initial_model((784, 8, 8, 8, 3), seed=0).state_dict(), tmp_path / "mine.pt")
+    options = "--untrained 3 --restarts 5 --jobs 1 --figures-dir".split()
+    done = succeed(SIMILARITY, readme_network[0], tmp_path / "mine.pt", *options, tmp_path)
+    assert "note: 1 of 2 networks read less than 80.0 % of the digits and are left out" in done.stdout
+    rows = table(tmp_path / "upstream_downstream.csv")
+    assert len(rows) == 4 * 3 * 8
+    assert {row["condition"] for row in rows} == {"unpruned", "random initialisation"}
+    assert done.stdout.splitlines()[-1].startswith("Verdict: Q is above that of untrained networks")
+    assert "rises or falls with regularisation" not in done.stdout, "one network has no trend"
+
+
+def test_layers_too_small_for_clusters(tmp_path):
+    """A single neuron is like no other: what is not defined is said, and the rest is there."""
+    rates = [{"lr": 0.1, "dropout": rate, "l1": 0, "l2": 0} for rate in (0.5, 0, 0.25)]
+    models = [initial_model((784, 6, 1, 2), seed) for seed in range(3)]
+    save_checkpoint(tmp_path / "mine.pt", models, digits=(8, 1), networks=rates)
+    options = "--least-accuracy 0 --untrained 2 --jobs 1 --figures-dir".split()
+    done = succeed(SIMILARITY, tmp_path / "mine.pt", *options, tmp_path)
+    assert re.search("note: [0-9]+ of 80 modularities are not defined", done.stdout)
+    assert "nan" not in done.stdout
+    assert "Warning" not in done.stderr
+    rows = table(tmp_path / "upstream_downstream.csv")
+    assert all(row["q"] == row["clusters"] == "" for row in rows if row["layer"] == "2")
+    assert any(row["q"] for row in rows if row["layer"] == "1")
+    trends = record(tmp_path / "upstream_downstream.json")["trends"]
+    assert {(line["layer"], line["from"]) for line in trends} == {(1, 0)}, "what is not defined has no trend"
+    assert all(line["to"] == (0.5 if line["networks"] == 3 else 0.25) for line in trends)
+
+
+def test_trends_do_not_mix_pruned_networks_with_others(tmp_path):
+    """Three rates of two seeds, each before and after pruning: six networks make the series, not twelve."""
+    rates, models = [], []
+    for rate, seed in product((0, 0.2, 0.5), (0, 1)):
+        models.append(initial_model((784, 6, 5, 2), 10 * seed + int(10 * rate)))
+        rates.append({"seed": seed, "lr": 0.1, "dropout": rate, "l1": 0, "l2": 0, "condition": f"dropout {rate}"})
+    save_checkpoint(tmp_path / "before.pt", models, digits=(8, 1), networks=rates)
+    with torch.no_grad():
+        for weight in (weight for model in models for weight in model.weights):
+            weight.mul_(weight.abs() > weight.abs().median())
+    save_checkpoint(tmp_path / "after.pt", models, digits=(8, 1), networks=rates)
+    options = "--least-accuracy 0 --untrained 2 --restarts 2 --jobs 1 --figures-dir".split()
+    succeed(SIMILARITY, tmp_path / "before.pt", tmp_path / "after.pt", *options, tmp_path)
+    rows = table(tmp_path / "upstream_downstream.csv")
+    assert {row["zeros"] for row in rows} == {"0.0", "0.5", ""}
+    trends = record(tmp_path / "upstream_downstream.json")["trends"]
+    assert trends
+    for line in trends:
+        assert (line["networks"], line["seeds"], line["null"]) == (6, 2, "permutations")
+        wanted = {"layer": str(line["layer"]), "measure": line["measure"], "zeros": "0.0"}
+        series = [row for row in rows if wanted.items() <= row.items()]
+        first = statistics.mean(float(row["q"]) for row in series if row["dropout"] == "0")
+        assert line["q"] == pytest.approx(first)
+
+
+def test_a_network_cannot_pass_for_the_baseline_or_for_all(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = "random initialisation", "all trained"
+    for seed, name in enumerate(names):
+        torch.save(initial_model((784, 8, 8, 3), seed).state_dict(), f"{name}.pt")
+    options = "--least-accuracy 0 --untrained 2 --restarts 2 --seed 2 --jobs 1 --figures-dir .".split()
+    succeed(SIMILARITY, *(f"{name}.pt" for name in names), *options)
+    conditions = [row["condition"] for row in table(tmp_path / "upstream_downstream.csv")]
+    for name in names:
+        assert conditions.count(f"{name} ({name}.pt)") == 16
+    assert conditions.count("random initialisation") == 2 * 16
+    agreement = record(tmp_path / "upstream_downstream.json")["agreement"]
+    own = {f"{name} ({name}.pt)" for name in names}
+    assert {line["condition"] for line in agreement} == own | set(names), "each beside what it is not"
