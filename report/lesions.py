@@ -56,7 +56,7 @@ def plot_lesions(rows, title):
         axes.set_xticks(places, ["{cluster}\n{neurons}".format(**row) for row in group], fontsize=7)
         axes.tick_params(axis="x", length=0)
         axes.set(title=f"layer {group[0]['layer']}", xlim=(-0.8, len(group) - 0.2))
-    panels[0].set_ylabel("change of balanced test accuracy (percentage points)")
+    panels[0].set_ylabel("change of balanced accuracy (points)")
     panels[0].set_xlabel("cluster, and below\nits neurons in the layer", fontsize=8)
     legend_below(figure, panels[0], columns=3)
     return figure
