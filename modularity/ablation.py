@@ -10,10 +10,10 @@ from modularity.tasks import mapped
 MANY_NUMBERS, MANY_IMAGES = 2**21, 2048
 """Activations of a layer held at once, and images that go through all layers before the next: 8 MiB; more is slower."""
 
-FEW_NUMBERS, FEW_IMAGES = 2**18, 128
+FEW_NUMBERS, FEW_IMAGES = 2**18, 256
 """The same where few neurons of a wide layer are silent: with little to compute, all must stay in the core's cache."""
 
-TASK_NUMBERS = 2**32
+TASK_NUMBERS = 2**34
 """Activations that one task of `against_controls` computes, about: a few seconds."""
 
 
@@ -45,7 +45,12 @@ def ablated_hits(model, modules, images, labels, progress=iter):
     distinct, place = torch.as_tensor(modules, dtype=torch.bool).cpu().unique(dim=0, return_inverse=True)
     silent = distinct.to(images.device).split(model.hidden_sizes, dim=1)
     correct = torch.zeros(len(distinct), model.sizes[-1], dtype=torch.int64)
+    chunked = None
     for start, few, rows in progress(_batches(distinct, model.sizes, images.is_cuda)):
+        if chunked != (start, few):
+            chunked, size = (start, few), FEW_IMAGES if few else MANY_IMAGES
+            values_before_and_after = active[start].split(size, dim=1), sums[start + 1].split(size, dim=1)
+            chunks = [[part.contiguous() for part in values] for values in values_before_and_after]
         own, *later = (layer[rows].unsqueeze(1) for layer in silent[start:])
         if few:
             members = own.squeeze(1).nonzero()[:, 1].view(len(rows), -1)
@@ -55,12 +60,11 @@ def ablated_hits(model, modules, images, labels, progress=iter):
         later = [weight * ~layer for weight, layer in zip(weights[start + 2 :], later)]
         later_biases = [bias.expand(len(rows), -1) for bias in biases[start + 2 :]]
         logits = []
-        for first in range(0, len(images), FEW_IMAGES if few else MANY_IMAGES):
-            some = slice(first, first + (FEW_IMAGES if few else MANY_IMAGES))
+        for before, after in zip(*chunks):
             if few:
-                values = torch.baddbmm(sums[start + 1][:, some], columns, active[start][:, some][members], alpha=-1)
+                values = torch.baddbmm(after, columns, before[members], alpha=-1)
             else:
-                values = propagate([columns], [bias], active[start][:, some])[0]
+                values = propagate([columns], [bias], before)[0]
             for step in zip(later, later_biases):
                 values = propagate(step[:1], step[1:], values.relu_())[0]
             logits.append(values)
