@@ -149,8 +149,8 @@ def main(argv=None):
 
 def trained(args, data, sizes, networks):
     """Train the networks in tasks; yields of each stage its history, models, and what `evaluate` says of the tests."""
-    on_gpu = args.device.type == "cuda"  # where one task holds the device, and takes all networks at once
-    parts = [networks] if on_gpu else in_tasks(networks, sizes)
+    # on a GPU, one task takes all networks at once
+    parts = [networks] if args.device.type == "cuda" else in_tasks(networks, sizes)
     seeds = [[network["seed"] for network in part] if args.separate_batches else [args.seed] for part in parts]
     states = [None] * len(parts)
     for _, epochs, options in stages(args):
@@ -158,7 +158,7 @@ def trained(args, data, sizes, networks):
         shared = sizes, args.init, data, args.data_dir, args.device, args.val_fraction, epochs, options
         tasks = [(*own, *shared) for own in zip(parts, states, seeds)]
         stage = "pruning" if options["pruning"] else "training"
-        done = mapped(train_networks, tasks, 1 if on_gpu else args.jobs, stage, "epoch", [epochs] * len(tasks))
+        done = mapped(train_networks, tasks, args.jobs, stage, "epoch", [epochs] * len(tasks))
         rows, states, losses, right = zip(*done)
         firsts = accumulate(map(len, parts), initial=0)
         history = [row | {"network": first + row["network"]} for first, own in zip(firsts, rows) for row in own]

@@ -125,7 +125,7 @@ def against_controls(networks, modules, controls, data_dir, device, jobs):
         pieces = everything.split(together)
         tasks += [(network, some, data_dir, device) for some in pieces]
         parts.append((len(pieces), [1, len(own), *map(len, groups)]))
-    done = mapped(_test_hits, tasks, 1 if device.type == "cuda" else jobs, "lesions")
+    done = mapped(_test_hits, tasks, jobs, "lesions")
     found = []
     for count, lengths in parts:
         intact, own, *groups = torch.cat(list(islice(done, count))).split(lengths)

@@ -27,7 +27,7 @@ def measured_partitions(networks, drawn, restarts, seed, data_dir, device, jobs)
     Q)} and, where wanted, {measure: matrices} of DRAWN.
     """
     tasks = [(network, network in drawn, restarts, seed, data_dir, device) for network in networks]
-    return mapped(_partitions, tasks, 1 if device.type == "cuda" else jobs, "networks", "network")
+    return mapped(_partitions, tasks, jobs, "networks", "network")
 
 
 def _partitions(network, drawn, restarts, seed, data_dir, device):

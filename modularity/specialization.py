@@ -34,7 +34,6 @@ def measured_parts(networks, clusters, draws, seed, data_dir, device, jobs):
     tested has few numbers, and no picture.
     """
     tasks = [(name, network, clusters, seed, data_dir, device) for network in networks for name in CASPER]
-    jobs = 1 if device.type == "cuda" else jobs
     labels = list(mapped(_partition, tasks, jobs, "partitions"))
     parts = []
     for place, network in enumerate(networks):

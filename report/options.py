@@ -47,7 +47,10 @@ class Parser(argparse.ArgumentParser):
                 words[-1] += f"={word}"
             else:
                 words.append(word)
-        return super().parse_args(words, argparse.Namespace(argv=argv))
+        args = super().parse_args(words, argparse.Namespace(argv=argv))
+        if "device" in args and args.device.type == "cuda":
+            args.jobs = 1  # one task holds the device
+        return args
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message}\n")
