@@ -1,17 +1,19 @@
 """Ablation: what a network still gets right while a module is silent."""
 
+from functools import lru_cache
 from itertools import islice
 
 import torch
 
-from mlp.model import propagate
+from mlp.model import hits, propagate
 from modularity.tasks import mapped
 
-MANY_NUMBERS, MANY_IMAGES = 2**21, 2048
-"""Activations of a layer held at once, and images that go through all layers before the next: 8 MiB; more is slower."""
+BATCH_NUMBERS, BATCH_IMAGES = 2**17, 512
+"""Activations of a layer held at once, and images that go through all layers before the next, so that both stay in the
+core's cache; narrow layers of many modules at once, or wide ones of one."""
 
-FEW_NUMBERS, FEW_IMAGES = 2**18, 256
-"""The same where few neurons of a wide layer are silent: with little to compute, all must stay in the core's cache."""
+ROUNDING = 1e-3
+"""More than rounding adds to logits or to a bound on their change, as a share of these."""
 
 TASK_NUMBERS = 2**34
 """Activations that one task of `against_controls` computes, about: a few seconds."""
@@ -29,47 +31,98 @@ def ablated_hits(model, modules, images, labels, progress=iter):
 
     The modules are masks in one batched forward pass, which changes nothing in the model: a silent neuron's column of
     outgoing weights is left out of the product.  (Leaving out its incoming weights would not silence it: relu(bias)
-    would stay.)  The layers before a module's first are intact and computed once for all; and where few neurons of a
-    wide layer are silent, what they add is taken away from the intact sums.  Equal modules are evaluated once.
+    would stay.)  What is known is not computed again: the layers before a module's first are intact; where few neurons
+    of a wide layer are silent, what they add is taken away from the intact sums of the next; and the images that a
+    module cannot turn keep their reading.  Equal modules are evaluated once.
 
     modules: boolean [modules, hidden neurons]; a row without members leaves the network intact.
     images: [n, inputs].  labels: [n] int64 class indices.  All on the model's device, or the modules on the CPU.
     progress: wraps the list of batches, as tqdm does.  Returns int64 [modules, classes] on the CPU.
     """
-    weights, biases = model.weights, model.biases
-    order = labels.argsort(stable=True)  # the images of a class side by side
-    images_per_class = labels.bincount(minlength=model.sizes[-1]).tolist()
+    weights, biases, classes = model.weights, model.biases, model.sizes[-1]
+    labels, order = labels.sort(stable=True)  # the images of a class side by side
     sums = propagate(weights, biases, images[order].T)
-    active = [values.relu() for values in sums[:-1]]
+    turned_by = _screening(weights, sums, labels)
+    right = hits(sums[-1], labels)
+    of_image = [values.T.contiguous() for values in sums]
+    everything = torch.arange(len(labels), device=labels.device)
+
+    def chunks(start, places):
+        """The activations of a layer and what the next one sums up, [neurons, images], for some images at a time."""
+        for some in places.split(BATCH_IMAGES):
+            before, after = (values[some].T.contiguous() for values in of_image[start : start + 2])
+            yield before.relu_(), after
+
+    whole = lru_cache(maxsize=1)(lambda start: list(chunks(start, everything)))
 
     distinct, place = torch.as_tensor(modules, dtype=torch.bool).cpu().unique(dim=0, return_inverse=True)
-    silent = distinct.to(images.device).split(model.hidden_sizes, dim=1)
-    correct = torch.zeros(len(distinct), model.sizes[-1], dtype=torch.int64)
-    chunked = None
-    for start, few, rows in progress(_batches(distinct, model.sizes, images.is_cuda)):
-        if chunked != (start, few):
-            chunked, size = (start, few), FEW_IMAGES if few else MANY_IMAGES
-            values_before_and_after = active[start].split(size, dim=1), sums[start + 1].split(size, dim=1)
-            chunks = [[part.contiguous() for part in values] for values in values_before_and_after]
-        own, *later = (layer[rows].unsqueeze(1) for layer in silent[start:])
+    correct = torch.zeros(len(distinct), classes, dtype=torch.int64)
+    for start, rows in progress(_batches(distinct, model.sizes)):
+        silent = distinct[rows].to(images.device)
+        own, *later = silent.split(model.hidden_sizes, dim=1)[start:]
+        members = own.any(0).nonzero().flatten()
+        # the difference of two sums has the rounding of both, and logits may be equal: these are always summed up
+        few = start + 3 < len(model.sizes) and 4 * (len(members) + 16) <= own.shape[1]
         if few:
-            members = own.squeeze(1).nonzero()[:, 1].view(len(rows), -1)
-            columns = weights[start + 1].T[members].mT  # [modules, out, members]
+            columns = weights[start + 1][:, members] * own[:, None, members]  # [modules, out, members]
         else:
-            columns, bias = weights[start + 1] * ~own, biases[start + 1].expand(len(rows), -1)  # [modules, out, in]
-        later = [weight * ~layer for weight, layer in zip(weights[start + 2 :], later)]
-        later_biases = [bias.expand(len(rows), -1) for bias in biases[start + 2 :]]
+            columns = weights[start + 1] * ~own.unsqueeze(1)  # [modules, out, in]
+        later = [weight * ~mask.unsqueeze(1) for weight, mask in zip(weights[start + 2 :], later)]
+        shared = [bias.expand(len(rows), -1) for bias in biases[start + 1 :]]
+
+        again = turned_by(silent, start)
+        most = 4 * len(again) > len(labels)
+        again = everything if most else again
         logits = []
-        for before, after in zip(*chunks):
+        for before, after in whole(start) if most else chunks(start, again):
             if few:
-                values = torch.baddbmm(after, columns, before[members], alpha=-1)
+                values = torch.baddbmm(after, columns, before[members].expand(len(rows), -1, -1), alpha=-1)
             else:
-                values = propagate([columns], [bias], before)[0]
-            for step in zip(later, later_biases):
-                values = propagate(step[:1], step[1:], values.relu_())[0]
+                values = propagate([columns], shared[:1], before)[0]
+            for weight, bias in zip(later, shared[1:]):
+                values = propagate([weight], [bias], values.relu_())[0]
             logits.append(values)
-        correct[rows] = _correct_per_class(torch.cat(logits, dim=2), images_per_class).cpu()
+        kept = labels[right.index_fill(0, again, False)].bincount(minlength=classes)
+        found = _correct_per_class(torch.cat(logits, dim=2), labels[again].bincount(minlength=classes).tolist())
+        correct[rows] = (kept + found).cpu()
     return correct[place]
+
+
+def _screening(weights, sums, labels):
+    """A function that tells which images modules may turn: those whose logits are closer than these can change.
+
+    A silent neuron changes its own activation by as much as that was, and what reaches the next layer by no more than
+    |w| times that, since |relu(a) - relu(b)| <= |a - b|.  So the difference between two logits changes by at most the
+    sum, over the silent neurons, of activation times the products of |w| along all paths from there, the last of them
+    |difference of the two logits' weights|.  sums: those of the intact network, per layer [neurons, n].
+    """
+    *sums, logits = sums
+    active = torch.cat(sums).relu_()
+    reach = [(weights[-1].unsqueeze(1) - weights[-1]).abs()]  # [label, other class, neurons]
+    for weight in reversed(weights[1:-1]):
+        reach.insert(0, reach[0] @ weight.abs())
+    reach = torch.cat(reach, dim=2) * (1 + ROUNDING)
+    margins = logits.gather(0, labels.unsqueeze(0)) - logits
+    margins.scatter_(0, labels.unsqueeze(0), torch.inf)  # a label does not compete with itself
+    unsure = ROUNDING * logits.abs().amax(0)
+    images_per_class = labels.bincount(minlength=len(logits)).tolist()
+    margins, unsure = (values.split(images_per_class, dim=-1) for values in (margins, unsure))
+
+    def turned_by(modules, start):
+        """The places of the images that any of modules [modules, hidden neurons] may turn; all images, if to find these
+        takes as long as to read all again from layer `start` on."""
+        members = modules.any(0).nonzero().flatten()
+        if 64 * len(members) * len(logits) > sum(weight.numel() for weight in weights[start + 1 :]):
+            return torch.arange(len(labels), device=labels.device)
+        turned = []
+        for label, values in enumerate(active[members].split(images_per_class, dim=1)):
+            paths = reach[label][:, members] * modules[:, None, members]
+            change = paths @ values + unsure[label]  # [modules, other class, images]
+            kept = (margins[label] > change).all(1) | (margins[label] < -change).any(1)  # right, or wrong, anyway
+            turned.append(~kept.all(0))
+        return torch.cat(turned).nonzero().flatten()
+
+    return turned_by
 
 
 def _correct_per_class(logits, images_per_class):
@@ -89,24 +142,14 @@ def _correct_per_class(logits, images_per_class):
     return torch.stack(correct, dim=1)
 
 
-def _batches(modules, sizes, is_cuda=False):
-    """What to ablate at once: [(first hidden layer, from 0, that is not intact; whether it is wide and few of its
-    neurons are silent, as many in each of the modules; places of the modules)].
-
-    Sums from which something is taken away keep its rounding, so that logits, which may be equal, are always summed up;
-    and a GPU has no cache of its own to stay in.
-    """
-    counts = torch.stack([layer.sum(1) for layer in modules.split(sizes[1:-1], dim=1)], dim=1)
-    starts = torch.cat([counts[:, :-1] > 0, torch.ones(len(counts), 1, dtype=torch.bool)], dim=1).int().argmax(1)
+def _batches(modules, sizes):
+    """What to ablate at once: [(first hidden layer, from 0, that is not intact; places of the modules)]."""
+    anywhere = torch.stack([layer.any(1) for layer in modules.split(sizes[1:-1], dim=1)], dim=1)
+    starts = anywhere.index_fill(1, torch.tensor([len(sizes) - 3]), True).int().argmax(1)
     batches = []
     for start in starts.unique().tolist():
-        many = 4 * (counts[:, start] + 16) > sizes[start + 1]
-        own = counts[:, start].masked_fill(many | (start + 3 == len(sizes)) | is_cuda, 0)
-        for count in own[starts == start].unique().tolist():
-            numbers = FEW_NUMBERS // FEW_IMAGES if count else MANY_NUMBERS // MANY_IMAGES
-            rows = ((starts == start) & (own == count)).nonzero().flatten()
-            together = max(1, numbers // max(count, *sizes[start + 2 :]))
-            batches += [(start, count > 0, some) for some in rows.split(together)]
+        together = max(1, BATCH_NUMBERS // BATCH_IMAGES // max(sizes[start + 2 :]))
+        batches += [(start, rows) for rows in (starts == start).nonzero().flatten().split(together)]
     return batches
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import modularity.ablation
 from mlp.data import DataSet
-from mlp.model import MLP, initial_model
+from mlp.model import MLP, initial_model, propagate
 from mlp.network import Network
 from modularity.ablation import ablated_accuracy, ablated_hits, against_controls
 
@@ -86,9 +86,9 @@ def test_equals_zeroing_the_outgoing_weights_of_a_copy(seed):
 
 @pytest.mark.parametrize("images_at_once", [37, 512])
 @pytest.mark.parametrize("sizes", [(10, 300, 3), (10, 300, 200, 3), (10, 300, 300, 20, 3)])
-def test_few_silent_neurons_of_wide_layers_are_taken_away_from_the_intact_sums(sizes, images_at_once, monkeypatch):
+def test_few_silent_neurons_of_wide_layers(sizes, images_at_once, monkeypatch):
     """From none to as many as are not few any more, in the first layer, the last, or all."""
-    monkeypatch.setattr(modularity.ablation, "FEW_IMAGES", images_at_once)
+    monkeypatch.setattr(modularity.ablation, "BATCH_IMAGES", images_at_once)
     model = lively(initial_model(sizes, seed=0))
     generator = torch.Generator().manual_seed(0)
     images, labels = torch.randn(200, 10, generator=generator), torch.arange(200) % 3
@@ -97,16 +97,40 @@ def test_few_silent_neurons_of_wide_layers_are_taken_away_from_the_intact_sums(s
     modules = torch.rand(24, len(hidden), generator=generator) < shares.unsqueeze(1)
     modules[8:16, : -sizes[-2]] = False
     modules[16:, sizes[1] :] = False
-    batches = []
-    found = ablated_hits(model, modules, images, labels, lambda some: batches.extend(some) or some)
+    found = ablated_hits(model, modules, images, labels)
     assert found.tolist() == [hits_of_a_copy(model, module, images, labels) for module in modules]
     assert len(found.unique(dim=0)) > 14
-    assert {few for _, few, _ in batches} == ({False, True} if 300 in sizes[1:-2] else {False})
-    layers = modules.unique(dim=0).split(sizes[1:-1], dim=1)
-    for start, few, rows in batches:
-        counts = set(layers[start][rows].sum(1).tolist())
-        wide = start + 3 < len(sizes)  # logits are always summed up
-        assert all(few == (wide and 0 < 4 * count <= sizes[start + 1] - 64) for count in counts)
+
+
+def read_again(model, module, images, labels):
+    """The hits of a network without a module, and how many images it was shown for that, the intact network aside."""
+    shown = []
+
+    def watched(weights, biases, activations):
+        shown.append(activations.shape[-1])
+        return propagate(weights, biases, activations)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(modularity.ablation, "propagate", watched)
+        found = ablated_hits(model, module.unsqueeze(0), images, labels)
+    return found[0].tolist(), sum(shown[1:])
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10**6), st.sampled_from([0.1, 1, 10]))
+def test_images_that_a_module_cannot_turn_are_known(seed, scale):
+    """And those that it can are not missed, even if it acts on the logits alone, where the bound is reached."""
+    model = initial_model((10, 100, 300, 3), seed)
+    generator = torch.Generator().manual_seed(seed)
+    images = scale * torch.randn(2000, 10, generator=generator)
+    with torch.no_grad():
+        labels = torch.where(torch.rand(2000, generator=generator) < 0.8, model(images).argmax(1), 0)
+    modules = torch.rand(10, 400, generator=generator) < 0.01
+    modules[::2, :100] = False
+    modules[::2, 100] = True
+    found = [read_again(model, module, images, labels) for module in modules]
+    assert [hits for hits, _ in found] == [hits_of_a_copy(model, module, images, labels) for module in modules]
+    assert min(count for _, count in found) < 1000
 
 
 def test_dead_neurons_change_nothing():
@@ -148,7 +172,7 @@ def test_the_model_is_left_as_it_was(small_model, digit_images):
 def test_the_size_of_a_batch_changes_nothing(small_model, digit_images, monkeypatch):
     modules = random_modules(20)
     expected = ablated_accuracy(small_model, modules, *digit_images)
-    monkeypatch.setattr(modularity.ablation, "MANY_NUMBERS", 1)
+    monkeypatch.setattr(modularity.ablation, "BATCH_NUMBERS", 1)
     assert torch.equal(ablated_accuracy(small_model, modules, *digit_images), expected)
 
 
@@ -162,7 +186,7 @@ def test_a_class_without_images_has_no_accuracy(small_model, digit_images):
 def test_memory_is_capped_and_batches_are_reported(small_model, digit_images, monkeypatch):
     batches = []
     # 7 modules, images, at most 5 neurons in a layer
-    monkeypatch.setattr(modularity.ablation, "MANY_NUMBERS", 7 * modularity.ablation.MANY_IMAGES * 5)
+    monkeypatch.setattr(modularity.ablation, "BATCH_NUMBERS", 7 * modularity.ablation.BATCH_IMAGES * 5)
     ablated_accuracy(small_model, random_modules(20), *digit_images, progress=lambda rows: batches.extend(rows) or rows)
     assert [len(rows) for *_, rows in batches] == [7, 7, 3, 3]  # 17 begin in layer 1, 3 in layer 2
 
