@@ -329,11 +329,10 @@ def _refuse_divergence(losses, rates, epoch):
 
 def _state(losses, right, splits, epoch, running, learning_rate):
     """The rows that `train` yields, from the losses and who is right [networks, n] of all images."""
-    rows = []
-    for k, rate, loss, hit in zip(running.tolist(), learning_rate[running].tolist(), losses, right):
-        row = {"network": k, "epoch": epoch, "learning_rate": rate}
-        for name, chosen in zip(("training", "validation"), splits[min(k, len(splits) - 1)]):
-            row[f"{name}_loss"] = loss[chosen].double().mean().item()
-            row[f"{name}_accuracy"] = hit[chosen].double().mean().item()
-        rows.append(row)
-    return rows
+    columns = {"network": running, "epoch": [epoch] * len(running), "learning_rate": learning_rate[running]}
+    for name, chosen in zip(("training", "validation"), map(torch.stack, zip(*splits))):
+        places = chosen.expand(len(running), -1) if len(chosen) == 1 else chosen[running]
+        for measure, values in (("loss", losses), ("accuracy", right)):
+            columns[f"{name}_{measure}"] = values.gather(1, places).double().mean(1)
+    values = (torch.as_tensor(column).tolist() for column in columns.values())
+    return [dict(zip(columns, row)) for row in zip(*values)]

@@ -1,7 +1,8 @@
 """Ablation: what a network still gets right while a module is silent."""
 
 from functools import lru_cache
-from itertools import islice
+from itertools import accumulate, chain, groupby, islice
+from operator import itemgetter
 
 import torch
 
@@ -16,7 +17,7 @@ ROUNDING = 1e-3
 """More than rounding adds to logits or to a bound on their change, as a share of these."""
 
 TASK_NUMBERS = 2**34
-"""Activations that one task of `against_controls` computes, about: a few seconds."""
+"""Activations that one task of `against_controls` computes, about: seconds, since to start a process takes two."""
 
 
 def ablated_accuracy(model, modules, images, labels, progress=iter):
@@ -71,8 +72,8 @@ def ablated_hits(model, modules, images, labels, progress=iter):
         shared = [bias.expand(len(rows), -1) for bias in biases[start + 1 :]]
 
         again = turned_by(silent, start)
-        most = 4 * len(again) > len(labels)
-        again = everything if most else again
+        if most := 4 * len(again) > len(labels):
+            again = everything
         logits = []
         for before, after in whole(start) if most else chunks(start, again):
             if few:
@@ -161,20 +162,30 @@ def against_controls(networks, modules, controls, data_dir, device, jobs):
     Returns for each network the hits of `ablated_hits` of the intact network [classes], of its modules
     [modules, classes], and of each group of controls [controls, classes].
     """
-    tasks, parts = [], []
+    pieces, work, parts = [], [], []
     for network, own, groups in zip(networks, modules, controls):
-        together = max(1, TASK_NUMBERS // (10_000 * sum(network.model.sizes[1:])))
+        each = 1000 * len(network.data.classes) * sum(network.model.sizes[1:])  # of about 1,000 test images per class
         everything = torch.cat([torch.zeros(1, own.shape[1], dtype=torch.bool), own, *groups])
-        pieces = everything.split(together)
-        tasks += [(network, some, data_dir, device) for some in pieces]
-        parts.append((len(pieces), [1, len(own), *map(len, groups)]))
-    done = mapped(_test_hits, tasks, jobs, "lesions")
+        its_pieces = everything.split(max(1, TASK_NUMBERS // each))
+        pieces += [(network, some) for some in its_pieces]
+        work += [each * len(some) for some in its_pieces]
+        parts.append((len(its_pieces), [1, len(own), *map(len, groups)]))
+    task_of = [total // TASK_NUMBERS for total in accumulate(work)]
+    tasks = [[piece for _, piece in task] for _, task in groupby(zip(task_of, pieces), key=itemgetter(0))]
+    steps = list(map(len, tasks))
+    done = mapped(_test_hits, [(task, data_dir, device) for task in tasks], jobs, "lesions", "part", steps)
+    hits_of_pieces = chain.from_iterable(done)
     found = []
     for count, lengths in parts:
-        intact, own, *groups = torch.cat(list(islice(done, count))).split(lengths)
+        intact, own, *groups = torch.cat(list(islice(hits_of_pieces, count))).split(lengths)
         found.append((intact[0], own, groups))
     return found
 
 
-def _test_hits(network, modules, data_dir, device):
-    return ablated_hits(network.model.to(device), modules, *network.data.load(False, data_dir, device))
+def _test_hits(pieces, data_dir, device, advance):
+    """The hits of some modules of some networks: a task."""
+    found = []
+    for network, modules in pieces:
+        found.append(ablated_hits(network.model.to(device), modules, *network.data.load(False, data_dir, device)))
+        advance()
+    return found
