@@ -40,17 +40,19 @@ class MLP(nn.Module):
         return [values.T for values in propagate(self.weights, self.biases, images.T)]
 
 
-def propagate(weights, biases, activations, factors=None):
+def propagate(weights, biases, activations, factors=None, in_place=False):
     """What each layer computes before its ReLU, logits last: one [..., neurons, n] per layer of weights.
 
     weights, biases: one [out, in] and one [out] tensor per layer; of networks side by side [networks, ...].
     activations: [in, n], the same for all networks, or [networks, in, n]: images, or what a hidden layer passes on.
     factors: one tensor per layer but the last, which its activations are multiplied by: 0 silences a neuron.
+    in_place: faster, where only the logits are asked for: the other values are overwritten by their ReLU.
     """
+    relu = torch.relu_ if in_place else torch.relu
     values = []
     for layer, (weight, bias) in enumerate(zip(weights, biases)):
         if layer > 0:
-            activations = values[-1].relu()
+            activations = relu(values[-1])
             if factors is not None:
                 activations = activations * factors[layer - 1]
         if activations.ndim == 2:  # one product, whether of one network or of many

@@ -156,6 +156,7 @@ def train(
     given = {"--lr": learning_rate.clone(), "--l1": l1, "--l2": l2}
     moments = [[torch.zeros_like(parameter) for parameter in parameters] for _ in range(2)]
     step_counts = [torch.zeros((), device=images.device) for _ in parameters]
+    penalties = l1.any() or l2.any()
     noise = _dropout_noise(dropout, generators, images.device) if dropout.any() else None
     running = torch.arange(len(models))
     lowest = torch.full([len(models)], torch.inf, dtype=torch.float64)
@@ -176,7 +177,8 @@ def train(
             logits = propagate(weights, biases, images[batch].mT, factors)[-1]
             loss = cross_entropy(logits, labels[batch].expand(len(logits), -1), reduction="sum") / logits.shape[2]
             gradients = torch.autograd.grad(loss, parameters)
-            _add_penalties(weights, gradients, l1[running], l2[running])
+            if penalties:
+                _add_penalties(weights, gradients, l1[running], l2[running])
             _step(parameters, gradients, moments, step_counts, learning_rate[running], adam_epsilon)
             step += 1
         if pruning:
@@ -312,7 +314,7 @@ def evaluate(weights, biases, images, labels):
     rows = max(1, BATCH_NUMBERS // weights[0].shape[:2].numel())  # in batches of bounded memory
     losses, right = [], []
     for some, its_labels in zip(images.split(rows), labels.split(rows)):
-        logits = propagate(weights, biases, some.T)[-1]
+        logits = propagate(weights, biases, some.T, in_place=True)[-1]
         its_labels = its_labels.expand(len(logits), -1)
         losses.append(cross_entropy(logits, its_labels, reduction="none"))
         right.append(hits(logits, its_labels))

@@ -77,12 +77,10 @@ def ablated_hits(model, modules, images, labels, progress=iter):
         logits = []
         for before, after in whole(start) if most else chunks(start, again):
             if few:
-                values = torch.baddbmm(after, columns, before[members].expand(len(rows), -1, -1), alpha=-1)
+                values = torch.baddbmm(after, columns, before[members].expand(len(rows), -1, -1), alpha=-1).relu_()
+                logits.append(propagate(later, shared[1:], values, in_place=True)[-1])
             else:
-                values = propagate([columns], shared[:1], before)[0]
-            for weight, bias in zip(later, shared[1:]):
-                values = propagate([weight], [bias], values.relu_())[0]
-            logits.append(values)
+                logits.append(propagate([columns, *later], shared, before, in_place=True)[-1])
         kept = labels[right.index_fill(0, again, False)].bincount(minlength=classes)
         found = _correct_per_class(torch.cat(logits, dim=2), labels[again].bincount(minlength=classes).tolist())
         correct[rows] = (kept + found).cpu()
