@@ -12,7 +12,8 @@ PYTHON ?= python3
 BIN = .venv/bin
 OLDEST = .venv-oldest/bin
 
-.PHONY: figures centralities ablation test test-long test-all test-oldest evidence clusterability specialization similarity benchmark clean
+.PHONY: figures centralities ablation test test-long test-all test-oldest
+.PHONY: evidence clusterability specialization similarity benchmark clean
 
 figures: .venv/installed
 	$(BIN)/python train.py

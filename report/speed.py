@@ -1,9 +1,222 @@
-"""The figure of how long betweenness takes."""
+"""Speed: seconds that our ways take beside the obvious ways to do the same, and the figure of how they grow."""
 
+import copy
+import time
+from contextlib import redirect_stdout
+from itertools import pairwise
+from statistics import median
+
+import igraph
+import networkx
+import torch
+from joblib import cpu_count
 from matplotlib.ticker import NullFormatter
+from sklearn.cluster import SpectralClustering
+from torch import nn
+from torch.func import hessian, jacrev, vmap
+from torch.utils.data import DataLoader, Subset, TensorDataset
+from torchvision.datasets import MNIST
+from torchvision.transforms import ToTensor
 
+from mlp.model import initial_model
+from mlp.training import largest_weights, split_validation, train
+from modularity.ablation import ablated_accuracy
+from modularity.centrality import betweenness
+from modularity.clusterability import COPIES_PER_TASK, clusterings
+from modularity.clustering import KMEANS_STARTS, n_cut, spectral_clusters
+from modularity.graph import neuron_graph, weight_adjacency, without_isolated
+from modularity.similarity import similarities
+from modularity.tasks import mapped, on_one_core
 from report.panels import figure_of
 from report.style import BLUE, RED, YELLOW, styled
+
+BATCH_SIZE = 128
+NETWORKX_WORK = 2 * 10**8
+"""Nodes times edges beyond which networkx would take minutes and is skipped."""
+SLOW_MODULES = 10
+"""Modules for which a model is copied."""
+
+
+def timed(repeats, function, *arguments):
+    """Median of the seconds that calls take on one core, after one that warms up."""
+    on_one_core(function, *arguments)
+    return median(on_one_core(seconds_of, function, *arguments) for _ in range(repeats))
+
+
+def seconds_of(function, *arguments):
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
+
+
+def engine_times(sizes, repeats):
+    """Seconds for the betweenness of every neuron.  networkx and igraph are handed finished graphs, we only weights."""
+    weights = initial_model(sizes, seed=0).weights
+    work = sum(sizes) * sum(weight.numel() for weight in weights)
+    graph = neuron_graph(weights)
+    number = {node: place for place, node in enumerate(graph)}
+    edges = [(number[source], number[target]) for source, target in graph.edges]
+    distances = [distance for _, _, distance in graph.edges(data="distance")]
+    twin = igraph.Graph(len(graph), edges, directed=True)
+    affordable = work <= NETWORKX_WORK
+    return {
+        "networkx": timed(1, networkx.betweenness_centrality, graph, None, True, "distance") if affordable else None,
+        "igraph": timed(repeats, lambda: twin.betweenness(weights=distances)),
+        "layered": timed(repeats, betweenness, weights),
+    }
+
+
+def training_times(sizes, counts, data, data_dir, repeats):
+    """Seconds per network and epoch, validation included: as tutorials do it, and so many networks side by side."""
+    images, labels = data.load(True, data_dir)
+    training, validation = split_validation(labels, 0.1, torch.Generator().manual_seed(0))
+    transforms = {"transform": ToTensor(), "target_transform": data.classes.index}
+    with redirect_stdout(None):  # where torchvision chats
+        mnist = MNIST(data_dir, train=True, download=True, **transforms)  # as tutorials read it: one image at a time
+    chosen = torch.isin(mnist.targets, torch.tensor(data.classes)).nonzero().flatten()
+    ways = {
+        "DataLoader, torchvision": lambda part: Subset(mnist, chosen[part].tolist()),
+        "DataLoader, tensors": lambda part: TensorDataset(images[part], labels[part]),
+    }
+    times = {}
+    for way, dataset in ways.items():
+        loaders = [DataLoader(dataset(part), BATCH_SIZE, shuffle=True) for part in (training, validation)]
+        times[way] = timed(repeats, dataloader_epoch, sizes, *loaders)
+    for networks in counts:
+        models = [initial_model(sizes, seed) for seed in range(networks)]
+
+        def epoch():
+            generators = [torch.Generator().manual_seed(0)]
+            list(train(models, images, labels, [(training, validation)], generators, 1, BATCH_SIZE, 1e-3))
+
+        times[f"{networks} at once"] = timed(repeats, epoch) / networks
+    return times
+
+
+def dataloader_epoch(sizes, training, validation):
+    """An epoch as tutorials write it."""
+    layers = [layer for ends in pairwise(sizes) for layer in (nn.Linear(*ends), nn.ReLU())]
+    model = nn.Sequential(nn.Flatten(), *layers[:-1])
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    criterion = nn.CrossEntropyLoss()
+    model.train()
+    for images, labels in training:
+        optimizer.zero_grad()
+        loss = criterion(model(images), labels)
+        loss.backward()
+        optimizer.step()
+    dataloader_accuracy(model, validation)
+
+
+@torch.no_grad()
+def dataloader_accuracy(model, loader):
+    model.eval()
+    correct = 0
+    for images, labels in loader:
+        correct += (model(images).argmax(1) == labels).sum().item()
+    return correct / len(loader.dataset)
+
+
+def ablation_times(model, modules, images, labels, repeats):
+    """Seconds per module, with a copied model for each or all by masks."""
+    loader = DataLoader(TensorDataset(images, labels), batch_size=BATCH_SIZE)
+
+    def copies():
+        for module in modules[:SLOW_MODULES]:
+            lesioned = copy.deepcopy(model)
+            with torch.no_grad():
+                for weight, silent in zip(lesioned.weights[1:], module.split(model.hidden_sizes)):
+                    weight[:, silent] = 0
+            dataloader_accuracy(lesioned, loader)
+
+    return {
+        "copied model, DataLoader": timed(repeats, copies) / SLOW_MODULES,
+        "batched": timed(repeats, ablated_accuracy, model, modules, images, labels) / len(modules),
+    }
+
+
+def dropout_training_times(sizes, dropout, images, labels, repeats):
+    """Seconds for 10,000 images, evaluation after the epoch included."""
+    everything = torch.arange(len(labels))
+
+    def plain():
+        hidden = [(nn.Linear(*ends), nn.ReLU(), nn.Dropout(dropout)) for ends in pairwise(sizes[:-1])]
+        model = nn.Sequential(*(layer for group in hidden for layer in group), nn.Linear(*sizes[-2:]))
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+        for batch in torch.randperm(len(images)).split(BATCH_SIZE):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(images[batch]), labels[batch]).backward()
+            optimizer.step()
+        model.eval()
+        with torch.no_grad():
+            return (model(images).argmax(1) == labels).sum().item()
+
+    def ours():
+        splits, generators = [(everything, everything[:0])], [torch.Generator().manual_seed(0)]
+        models = [initial_model(sizes, seed=0)]
+        list(train(models, images, labels, splits, generators, 1, BATCH_SIZE, 1e-3, dropout=dropout))
+
+    ways = {"plain loop, images in memory": plain, "one at a time": ours}
+    return {way: timed(repeats, function) * 10_000 / len(images) for way, function in ways.items()}
+
+
+def pruned_weights(sizes, zeros):
+    """Random weights with this share of zeros."""
+    model = initial_model(sizes, seed=0, init="glorot")
+    weights = [weight.detach() for weight in model.weights]
+    return without_isolated([weight * largest_weights(weight.unsqueeze(0), zeros)[0] for weight in weights])
+
+
+def clustering_times(weights, clusters, repeats):
+    """Seconds for one clustering and its n-cut, which is part of the name; the last is ours."""
+    adjacency = weight_adjacency(weights)
+    settings = {"affinity": "precomputed", "n_init": KMEANS_STARTS, "random_state": 0}
+
+    def theirs():
+        clustering = SpectralClustering(clusters, eigen_solver="arpack", **settings).fit(adjacency)
+        return n_cut(adjacency, clustering.labels_)
+
+    def ours():
+        return n_cut(adjacency, spectral_clusters(adjacency, clusters, seed=0))
+
+    names = f"SpectralClustering (n-cut {theirs():.2f})", f"spectral_clusters (n-cut {ours():.2f})"
+    return dict(zip(names, (timed(repeats, theirs), timed(repeats, ours))))
+
+
+def shuffle_times(weights, clusters, shuffles):
+    """Seconds to shuffle, cluster and cut, from one process to as many as there are cores."""
+
+    def copies(jobs):
+        keys = [[(0, 0, place + k) for k in range(COPIES_PER_TASK)] for place in range(0, shuffles, COPIES_PER_TASK)]
+        list(mapped(clusterings, [(weights, "layer", clusters, 0, some) for some in keys], jobs, "clusterings"))
+
+    copies(cpu_count())  # starts the other processes
+    return {f"on {jobs} cores": seconds_of(copies, jobs) for jobs in sorted({1, cpu_count()})}
+
+
+def similarity_times(sizes, images, labels, repeats):
+    """Seconds for all measures of both hidden layers, in double precision."""
+    model = initial_model(sizes, seed=0).double()
+    images, labels = images.double(), labels[: len(images)]
+    modules = [module for layer in model.layers for module in (layer, nn.ReLU())][:-1]
+
+    def differentiated():
+        for end in range(2, len(modules), 2):
+            before, after = nn.Sequential(*modules[:end]), nn.Sequential(*modules[end:])
+            hidden = before(images).detach()
+            torch.cov(hidden.T, correction=0)
+            seen = vmap(jacrev(before), chunk_size=100)(images)
+            (seen @ seen.mT).mean(0)
+            done = vmap(jacrev(after))(hidden)
+            (done.mT @ done).mean(0)
+            vmap(hessian(lambda h, label, after=after: nn.functional.cross_entropy(after(h), label)))(
+                hidden, labels
+            ).mean(0)
+
+    return {
+        "torch.func": timed(repeats, differentiated),
+        "closed forms": timed(repeats, similarities, model, images),
+    }
 
 
 @styled
