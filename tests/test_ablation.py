@@ -106,9 +106,9 @@ def read_again(model, module, images, labels):
     """The hits of a network without a module, and how many images it was shown for that, the intact network aside."""
     shown = []
 
-    def watched(weights, biases, activations):
+    def watched(weights, biases, activations, **options):
         shown.append(activations.shape[-1])
-        return propagate(weights, biases, activations)
+        return propagate(weights, biases, activations, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(modularity.ablation, "propagate", watched)
