@@ -96,7 +96,7 @@ def untrained(networks, seed):
 def lesioned(networks, results, args):
     """Silence the sub-modules of each network, and pairs of them: for each network the rows of both kinds."""
     where = args.data_dir, args.device, args.jobs
-    images = {network.data: network.data.images_per_class(args.data_dir) for network in networks}
+    images = {network.data: network.data.test_images_per_class(args.data_dir) for network in networks}
     labels = []
     for network, result in zip(networks, results):
         sizes = network.model.sizes

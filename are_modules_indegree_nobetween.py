@@ -47,7 +47,7 @@ def main(argv=None):
     refuse_twins(networks)
     data = networks[0].data
     figures = writable_folder(args.figures_dir)
-    images_per_class = data.images_per_class(args.data_dir)
+    images_per_class = data.test_images_per_class(args.data_dir)
 
     quantiles = args.in_degree_quantile, args.betweenness_quantile
     tables = layered_centralities(stacked([network.model for network in networks])[0])
@@ -66,7 +66,8 @@ def main(argv=None):
     save_results(figures / "ablation_per_digit", rows, record)
     shown = [row for row in rows if row["network"] == rows[0]["network"]]
     which = "" if len(networks) == 1 else f"Network {rows[0]['network']}. "
-    title = f"{which}Each candidate and its {args.top_inputs} strongest inputs ablated ({sum(images_per_class):,} test images)"
+    n = sum(images_per_class)
+    title = f"{which}Each candidate and its {args.top_inputs} strongest inputs ablated ({n:,} test images)"
     save_figure(plot_ablation(shown, data.classes, title), figures / "ablation_per_digit")
 
     if len(networks) == 1:

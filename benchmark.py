@@ -59,8 +59,8 @@ def parse_args(argv):
 def main(argv=None):
     args = parse_args(argv)
     figures = writable_folder(args.figures_dir)
-    images, labels = README_DATA.load(False, args.data_dir)
-    digits, its_labels = (values[:FILAN_IMAGES] for values in FILAN_DATA.load(True, args.data_dir))
+    test_images, test_labels = README_DATA.load(False, args.data_dir)
+    images, labels = FILAN_DATA.load(True, args.data_dir)
     weights, pruned = pruned_weights(FILAN_NETWORK, ZEROS), f"{spelled(FILAN_NETWORK)}, {100 * ZEROS:.0f} % zeros"
     rows = []
     with tqdm(desc="comparisons", unit="task") as bar:
@@ -76,15 +76,16 @@ def main(argv=None):
         times = training_times(README_NETWORK, NETWORKS, README_DATA, args.data_dir, args.repeats)
         compare("training a network, per epoch", spelled(README_NETWORK), times, f"{max(NETWORKS)} at once")
         for model, modules in ablations(args.data_dir):
-            times = ablation_times(model, modules, images, labels, args.repeats)
+            times = ablation_times(model, modules, test_images, test_labels, args.repeats)
             compare("ablating a module", spelled(model.sizes), times, "batched")
-        times = dropout_training_times(FILAN_NETWORK, DROPOUT, digits, its_labels, args.repeats)
+        some = images[:FILAN_IMAGES], labels[:FILAN_IMAGES]
+        times = dropout_training_times(FILAN_NETWORK, DROPOUT, *some, args.repeats)
         compare("training with dropout, 10,000 images", spelled(FILAN_NETWORK), times, "one at a time")
         times = clustering_times(weights, CLUSTERS, args.repeats)
         compare(f"{CLUSTERS} clusters and n-cut", pruned, times, list(times)[-1])
         times = shuffle_times(weights, CLUSTERS, SHUFFLES)
         compare(f"n-cut of {SHUFFLES} shuffled copies", pruned, times, list(times)[-1])
-        some = digits[:SIMILARITY_IMAGES], its_labels[:SIMILARITY_IMAGES]
+        some = images[:SIMILARITY_IMAGES], labels[:SIMILARITY_IMAGES]
         times = similarity_times(LANGE_NETWORK, *some, args.repeats)
         task = f"8 similarities of neurons, {SIMILARITY_IMAGES} images"
         compare(task, spelled(LANGE_NETWORK), times, "closed forms")

@@ -68,8 +68,8 @@ def parse_args(argv):
     )
     option("--lr-decay", what, decay, metavar="FACTOR,PATIENCE")
     what = (
-        "stop a network when its validation loss has not reached a new low for PATIENCE epochs, and keep the weights of "
-        "the lowest; before pruning, which goes on to its end (default: train for all --epochs)"
+        "stop a network when its validation loss has not reached a new low for PATIENCE epochs, and keep the weights "
+        "of the lowest; before pruning, which goes on to its end (default: train for all --epochs)"
     )
     option("--early-stopping", what, integer(1), metavar="PATIENCE")
     what = (

@@ -35,7 +35,7 @@ class DataSet:
         """Images and labels as of `load_digits`, on a device; read once by each process, and not to be changed."""
         return tuple(tensor.to(device) for tensor in _loaded(self.name, self.classes, train, str(data_dir)))
 
-    def images_per_class(self, data_dir):
+    def test_images_per_class(self, data_dir):
         """How many test images there are of each class."""
         return self.load(False, data_dir)[1].bincount(minlength=len(self.classes)).tolist()
 

@@ -14,7 +14,7 @@ BATCH_NUMBERS, BATCH_IMAGES = 2**17, 512
 core's cache; narrow layers of many modules at once, or wide ones of one."""
 
 ROUNDING = 1e-3
-"""More than rounding adds to logits or to a bound on their change, as a share of these."""
+"""Share of the logits, and of a bound on their change, that rounding is taken to stay below."""
 
 TASK_NUMBERS = 2**34
 """Activations that one task of `against_controls` computes, about: seconds, since to start a process takes two."""
@@ -62,7 +62,7 @@ def ablated_hits(model, modules, images, labels, progress=iter):
         silent = distinct[rows].to(images.device)
         own, *later = silent.split(model.hidden_sizes, dim=1)[start:]
         members = own.any(0).nonzero().flatten()
-        # the difference of two sums has the rounding of both, and logits may be equal: these are always summed up
+        # not of the last layer: a difference has the rounding of both its sums, and logits may be equal
         few = start + 3 < len(model.sizes) and 4 * (len(members) + 16) <= own.shape[1]
         if few:
             columns = weights[start + 1][:, members] * own[:, None, members]  # [modules, out, members]
@@ -81,14 +81,14 @@ def ablated_hits(model, modules, images, labels, progress=iter):
                 logits.append(propagate(later, shared[1:], values, in_place=True)[-1])
             else:
                 logits.append(propagate([columns, *later], shared, before, in_place=True)[-1])
-        kept = labels[right.index_fill(0, again, False)].bincount(minlength=classes)
+        still_right = labels[right.index_fill(0, again, False)].bincount(minlength=classes)
         found = _correct_per_class(torch.cat(logits, dim=2), labels[again].bincount(minlength=classes).tolist())
-        correct[rows] = (kept + found).cpu()
+        correct[rows] = (still_right + found).cpu()
     return correct[place]
 
 
 def _screening(weights, sums, labels):
-    """A function that tells which images modules may turn: those whose logits are closer than these can change.
+    """A function that tells which images a module may turn: those with logits that differ by less than it can change.
 
     A silent neuron changes its own activation by as much as that was, and what reaches the next layer by no more than
     |w| times that, since |relu(a) - relu(b)| <= |a - b|.  So the difference between two logits changes by at most the
@@ -111,7 +111,7 @@ def _screening(weights, sums, labels):
         """The places of the images that any of modules [modules, hidden neurons] may turn; all images, if to find these
         takes as long as to read all again from layer `start` on."""
         members = modules.any(0).nonzero().flatten()
-        if 64 * len(members) * len(logits) > sum(weight.numel() for weight in weights[start + 1 :]):
+        if 256 * len(members) * len(logits) > sum(weight.numel() for weight in weights[start + 1 :]):
             return torch.arange(len(labels), device=labels.device)
         turned = []
         for label, values in enumerate(active[members].split(images_per_class, dim=1)):
@@ -160,22 +160,22 @@ def against_controls(networks, modules, controls, data_dir, device, jobs):
     Returns for each network the hits of `ablated_hits` of the intact network [classes], of its modules
     [modules, classes], and of each group of controls [controls, classes].
     """
-    pieces, work, parts = [], [], []
+    pieces, work, lengths = [], [], []
     for network, own, groups in zip(networks, modules, controls):
         each = 1000 * len(network.data.classes) * sum(network.model.sizes[1:])  # of about 1,000 test images per class
         everything = torch.cat([torch.zeros(1, own.shape[1], dtype=torch.bool), own, *groups])
         its_pieces = everything.split(max(1, TASK_NUMBERS // each))
         pieces += [(network, some) for some in its_pieces]
         work += [each * len(some) for some in its_pieces]
-        parts.append((len(its_pieces), [1, len(own), *map(len, groups)]))
+        lengths.append((len(its_pieces), [1, len(own), *map(len, groups)]))
     task_of = [total // TASK_NUMBERS for total in accumulate(work)]
     tasks = [[piece for _, piece in task] for _, task in groupby(zip(task_of, pieces), key=itemgetter(0))]
     steps = list(map(len, tasks))
-    done = mapped(_test_hits, [(task, data_dir, device) for task in tasks], jobs, "lesions", "part", steps)
+    done = mapped(_test_hits, [(task, data_dir, device) for task in tasks], jobs, "lesions", "piece", steps)
     hits_of_pieces = chain.from_iterable(done)
     found = []
-    for count, lengths in parts:
-        intact, own, *groups = torch.cat(list(islice(hits_of_pieces, count))).split(lengths)
+    for count, its_lengths in lengths:
+        intact, own, *groups = torch.cat(list(islice(hits_of_pieces, count))).split(its_lengths)
         found.append((intact[0], own, groups))
     return found
 

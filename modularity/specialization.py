@@ -45,7 +45,7 @@ def measured_parts(networks, clusters, draws, seed, data_dir, device, jobs):
     if pairs:
         measure_lesions(*map(list, zip(*pairs)), data_dir, device, jobs)
     for network, its_parts in pairs:
-        images_per_class = network.data.images_per_class(data_dir)
+        images_per_class = network.data.test_images_per_class(data_dir)
         for part in its_parts:
             part["row"] |= _lesions(part, network.data.classes, images_per_class)
     _measure_images(pairs, seed, device, jobs)
