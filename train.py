@@ -3,8 +3,8 @@
     python train.py --epochs 30 --batch-size 128 --lr 0.001 --hidden-layers 8,8,8 --save-dir ./mlp
 
 Writes mlp_mnist<digits>.pt to --save-dir, and training_history.csv, .json, .png and .pdf to --figures-dir.  With
---pruning, mlp_mnist<digits>_unpruned.pt is the network as it was before.  Several values of --lr, --dropout, --l1 or
---l2 are a sweep: all their combinations are trained at once.
+--pruning, mlp_mnist<digits>_unpruned.pt is the network as it was before.  Several values of --lr, --dropout, --l1,
+--l2 or --leak are a sweep: all their combinations are trained at once.
 """
 
 import report.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
@@ -19,14 +19,15 @@ import torch
 from mlp.checkpoint import save_checkpoint
 from mlp.data import DataSet
 from mlp.files import writable_folder
-from mlp.model import PIXELS
+from mlp.model import INITS, PIXELS
+from mlp.planting import refuse_unplantable, true_groups
 from mlp.training import in_tasks, memory_kept, memory_needed, refuse_more_than_memory, split_validation, together
 from mlp.training import train_networks
 from modularity.rows import grouped
 from modularity.tasks import mapped
 from report.networks import plot_history
 from report.options import DEFAULT_DIGITS, REPOSITORY, Parser, checkpoint_name, decay, digits, hidden_layers, integer
-from report.options import non_negative, positive, proper_share, run, several, sparsities
+from report.options import non_negative, positive, proper_share, run, several, share, sparsities
 from report.results import print_table, run_record, save_results, text
 from report.style import save_figure
 
@@ -55,8 +56,15 @@ def parse_args(argv):
     what = "learning rate of Adam; several rates, here and in other options that take them, are a sweep"
     option("--lr", what, several(positive), "0.001", **swept)
     option("--adam-epsilon", "what Adam adds to the root of the second moment", positive, 1e-8)
-    what = "initial weights: PyTorch's default, or Glorot-uniform with biases of zero"
-    option("--init", what, default="default", choices=("default", "glorot"))
+    what = (
+        "initial weights: PyTorch's default; Glorot-uniform with biases of zero; or, after that, larger within as many "
+        "random groups of neurons as there are digits and smaller between them"
+    )
+    option("--init", what, default="default", choices=INITS)
+    what = "plant modules: neurons of each hidden layer, and digits, in so many groups, weights between which are cut"
+    option("--planted-groups", what, integer(2), metavar="GROUPS")
+    what = "share of the weights between planted groups that exist nevertheless (default: 0, none)"
+    option("--leak", what, several(share), metavar="SHARE[,SHARE...]")
     what = "share of each hidden layer's activations set to zero in each step"
     option("--dropout", what, several(proper_share), "0", **swept)
     for norm, term in (("l1", "|w|"), ("l2", "w^2")):
@@ -94,6 +102,9 @@ def parse_args(argv):
         typed = args.argv
         args = parser.parse_args([*RECIPES[args.recipe].split(), *typed])
         args.argv = typed
+    if args.leak and not args.planted_groups:
+        parser.error("argument --leak: goes with --planted-groups; give that, too")
+    args.leak = args.leak or (0.0,)
     for option, value in (("--early-stopping", args.early_stopping), ("--lr-decay", args.lr_decay)):
         if value and not args.val_fraction:
             parser.error(f"argument {option}: goes by validation images; choose a --val-fraction above 0")
@@ -104,17 +115,18 @@ def main(argv=None):
     args = parse_args(argv)
     data = DataSet("mnist", args.digits)
     sizes = (PIXELS, *args.hidden_layers, len(data.classes))
+    refuse_unplantable(args.planted_groups, sizes, args.init)
     folder = writable_folder(args.save_dir)
     figures = writable_folder(args.figures_dir)
     test_labels = data.load(False, args.data_dir)[1]
     labels = data.load(True, args.data_dir)[1]
     images = len(labels)
-    count = args.networks * prod(len(getattr(args, name)) for name in SWEPT)
+    count = args.networks * prod(len(getattr(args, name)) for name in swept_options(args))
     at_once = count if args.device.type == "cuda" else min(count, args.jobs * together(sizes))
     needed = memory_needed(sizes, at_once, images, min(args.batch_size, images), args.separate_batches)
     needed += memory_kept(sizes, count)
     refuse_more_than_memory(needed, sizes, count, args.device)
-    networks = hyperparameters(args)
+    networks = [network | true_groups(network, sizes, args.init) for network in hyperparameters(args)]
 
     history, words = [], []
     recipe = {"recipe": f"{args.recipe}: {RECIPES[args.recipe]}"} if args.recipe else {}
@@ -168,8 +180,15 @@ def trained(args, data, sizes, networks):
 
 def hyperparameters(args):
     """What tells the networks apart: all seeds with the first combination of swept values, then with the next ..."""
-    combinations = [dict(zip(SWEPT, values)) for values in product(*(getattr(args, name) for name in SWEPT))]
-    return [{"seed": args.seed + k, **values} for values in combinations for k in range(args.networks)]
+    names = swept_options(args)
+    planted = {"planted_groups": args.planted_groups} if args.planted_groups else {}
+    combinations = [dict(zip(names, values)) for values in product(*(getattr(args, name) for name in names))]
+    return [{"seed": args.seed + k, **values, **planted} for values in combinations for k in range(args.networks)]
+
+
+def swept_options(args):
+    """The options that take several values, and say something about this training."""
+    return (*SWEPT, "leak") if args.planted_groups else SWEPT
 
 
 def stages(args):
@@ -184,7 +203,7 @@ def stages(args):
 
 def condition(args, pruned, network):
     """What a network is called in tables: "pruned, dropout", or with the values of a sweep "dropout 0.2, l2"."""
-    swept = [name for name in SWEPT if len(getattr(args, name)) > 1]
+    swept = [name for name in swept_options(args) if name == "leak" or len(getattr(args, name)) > 1]
     regularized = [name for name in SWEPT[1:] if network[name]]
     names = ["pruned" if pruned else "unpruned"] if args.pruning or not swept else []
     names += [f"{name} {network[name]:g}" for name in swept]

@@ -5,6 +5,10 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from mlp.planting import clusterable_groups, plant_softly
+
+INITS = "default", "glorot", "clusterable"
+"""The ways to draw initial weights."""
 IMAGE_SIDE = 28
 PIXELS = IMAGE_SIDE**2
 
@@ -78,15 +82,17 @@ def initial_model(sizes, seed, init="default"):
     """An untrained MLP whose weights depend on `seed` alone.
 
     init: "default" is PyTorch's; "glorot" draws weights uniformly within +-sqrt(6 / (in + out)) and sets biases to zero
-    (Glorot & Bengio 2010, eq. 16), as Keras does.
+    (Glorot & Bengio 2010, eq. 16), as Keras does; "clusterable" then plants groups (`plant_softly`).
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = MLP(sizes)
-        if init == "glorot":
+        if init != "default":
             for layer in model.layers:
                 nn.init.xavier_uniform_(layer.weight)
                 nn.init.zeros_(layer.bias)
+        if init == "clusterable":
+            plant_softly(model.weights, clusterable_groups(model.sizes, seed))
     return model
 
 

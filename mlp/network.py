@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from mlp import InputError
 from mlp.checkpoint import load_networks
 from mlp.data import COLLECTIONS, DataSet
-from mlp.model import MLP, initial_model
+from mlp.model import INITS, MLP, initial_model
 
 BASELINE, ALL = "random initialisation", "all trained"
 """The conditions of networks that were never trained, and of all others together, which no checkpoint can take."""
@@ -19,8 +19,8 @@ class Network:
 
     condition: how it was trained, in words.  number: its place in its checkpoint, or among the untrained.
     seed: of its initial weights, None if unknown.  init: how these were drawn, as `initial_model` takes it.
-    hyperparameters: whatever else the checkpoint says about it.  truth: the group of each hidden neuron, where modules
-    are known to be there, else None.
+    hyperparameters: whatever else the checkpoint says about it.  groups: that of each hidden neuron, where modules were
+    planted, else None.
     """
 
     model: MLP
@@ -30,7 +30,7 @@ class Network:
     seed: int | None = None
     init: str = "default"
     hyperparameters: dict = field(default_factory=dict)
-    truth: list | None = None
+    groups: list | None = None
 
     @property
     def name(self):
@@ -55,7 +55,7 @@ class Network:
     def untrained(self, number, seed):
         """A network like this one before any training."""
         model = initial_model(self.model.sizes, seed, self.init)
-        return replace(self, model=model, condition=BASELINE, number=number, seed=seed, hyperparameters={}, truth=None)
+        return replace(self, model=model, condition=BASELINE, number=number, seed=seed, hyperparameters={}, groups=None)
 
 
 def load_records(path, classes=None, name="trained"):
@@ -71,17 +71,21 @@ def load_records(path, classes=None, name="trained"):
     described = isinstance(said, list) and len(said) >= len(models) and all(isinstance(one, dict) for one in said)
     seeds = [one["seed"] for one in said if one.get("seed") is not None] if described else []
     described = described and all(type(seed) is int and 0 <= seed < 2**63 for seed in seeds)
-    truths = [one["truth"] for one in said if one.get("truth") is not None] if described else []
-    hidden = sum(models[0].hidden_sizes)
-    described = described and all(isinstance(truth, list) and len(truth) == hidden for truth in truths)
-    if not described or init not in ("default", "glorot"):
+    planted = [one["groups"] for one in said if one.get("groups") is not None] if described else []
+    described = described and all(_are_groups(groups, sum(models[0].hidden_sizes)) for groups in planted)
+    if not described or init not in INITS:
         raise InputError(f"{path}: what it says about its networks is damaged; train them again")
     networks = []
     for number, (model, one) in enumerate(zip(models, said)):
-        others = {key: value for key, value in one.items() if key not in ("condition", "seed", "truth")}
+        others = {key: value for key, value in one.items() if key not in ("condition", "seed", "groups")}
         condition = str(one.get("condition") or name)
-        networks.append(Network(model, data, condition, number, one.get("seed"), init, others, one.get("truth")))
+        networks.append(Network(model, data, condition, number, one.get("seed"), init, others, one.get("groups")))
     return networks, about
+
+
+def _are_groups(groups, neurons):
+    known = isinstance(groups, list) and len(groups) == neurons
+    return known and all(type(group) is int and group >= 0 for group in groups)
 
 
 def _collection(path, about):

@@ -9,6 +9,7 @@ from torch.optim.adam import adam
 
 from mlp import InputError
 from mlp.model import hits, initial_model, propagate, stacked
+from mlp.planting import planted_connections
 from mlp.seeds import derived_seed
 
 BATCH_NUMBERS = 2**20
@@ -72,7 +73,8 @@ def train_networks(
 ):
     """Train some networks from their initial weights, or go on: a task.
 
-    networks: {"seed", "lr", "dropout", "l1", "l2"} of each.  states: None, or the state dicts with which to go on.
+    networks: {"seed", "lr", "dropout", "l1", "l2"} of each, and where groups are planted "planted_groups", how many, and
+    "leak", as `planted_connections` takes them.  states: None, or the state dicts with which to go on.
     batch_seeds: the seeds that decide the validation images, mini-batches and dropped neurons, one for all networks or
     one for each.  data: the DataSet.  options: those of `train`.  advance: called after each epoch.
     Returns the rows of `train`; the models' state dicts; and what `evaluate` says of the test images.
@@ -87,8 +89,13 @@ def train_networks(
             model.load_state_dict(state)
     names = {"learning_rate": "lr", "dropout": "dropout", "l1": "l1", "l2": "l2"}
     rates = {option: [network[name] for network in networks] for option, name in names.items()}
+    connections = None
+    if "planted_groups" in networks[0]:
+        plans = [(network["planted_groups"], network["leak"], network["seed"]) for network in networks]
+        each = zip(*(planted_connections(sizes, *plan) for plan in plans))
+        connections = [torch.stack(layer).to(device) for layer in each]
     rows = []
-    for state in train(models, images, labels, splits, generators, epochs, **rates, **options):
+    for state in train(models, images, labels, splits, generators, epochs, connections=connections, **rates, **options):
         rows += state
         advance()
     states = [{name: tensor.cpu().clone() for name, tensor in model.state_dict().items()} for model in models]
@@ -120,6 +127,7 @@ def train(
     dropout=0.0,
     l1=0.0,
     l2=0.0,
+    connections=None,
     pruning=None,
     lr_decay=None,
     early_stopping=None,
@@ -137,6 +145,8 @@ def train(
     learning_rate, dropout, l1, l2: a number for all networks, or a list with one for each.
     dropout: share of each hidden layer's activations that is set to zero in a step, the others growing to make up.
     l1, l2: added to the loss are l1 sum |w| + l2 sum w^2 over all weights; biases are free.
+    connections: None, or which weights exist, those from the inputs aside: a boolean [networks, out, in] tensor for each
+    further layer.  The others are zero from the first step to the last.
     pruning: None, or the share of zeros in each weight matrix at the first and after the last step; in between,
     `polynomial_sparsity`.  Every PRUNING_INTERVAL steps the weights to keep are chosen anew, and all others are zero
     whenever the network is used (Zhu & Gupta 2017).  Biases are never pruned.
@@ -149,6 +159,9 @@ def train(
     nats, accuracies as fractions; NaN where there are no images).  Raises InputError if a loss is no longer finite.
     """
     weights, biases = stacked(models)
+    connections = connections or []
+    for weight, present in zip(weights[1:], connections):
+        weight.mul_(present)
     parameters = [parameter.requires_grad_() for parameter in (*weights, *biases)]
     best = [parameter.detach().clone() for parameter in parameters] if early_stopping else parameters
     per_network = (torch.tensor(value, dtype=torch.float64) for value in (learning_rate, dropout, l1, l2))
@@ -177,6 +190,8 @@ def train(
             logits = propagate(weights, biases, images[batch].mT, factors)[-1]
             loss = cross_entropy(logits, labels[batch].expand(len(logits), -1), reduction="sum") / logits.shape[2]
             gradients = torch.autograd.grad(loss, parameters)
+            for gradient, present in zip(gradients[1:], connections):  # a zero without a gradient stays one
+                gradient.mul_(present)
             if penalties:
                 _add_penalties(weights, gradients, l1[running], l2[running])
             _step(parameters, gradients, moments, step_counts, learning_rate[running], adam_epsilon)
@@ -206,6 +221,7 @@ def train(
             if not goes_on.all():
                 running = running[goes_on]
                 goes_on = goes_on.to(images.device)
+                connections = [present[goes_on] for present in connections]
                 moments = [[moment[goes_on] for moment in of_order] for of_order in moments]
                 parameters = [parameter.detach()[goes_on].requires_grad_() for parameter in parameters]
                 weights, biases = parameters[: len(weights)], parameters[len(weights) :]

@@ -24,7 +24,7 @@ from modularity.nulls import shuffle_weights
 
 
 def test_untrained_networks_have_the_seeds_of_the_trained_ones():
-    known = Network(MLP((784, 4, 2)), DataSet("mnist", (8, 1)), init="glorot", hyperparameters={"lr": 0.1}, truth=(0,))
+    known = Network(MLP((784, 4, 2)), DataSet("mnist", (8, 1)), init="glorot", hyperparameters={"lr": 0.1}, groups=(0,))
     networks = [
         replace(known, number=0, seed=7),
         replace(known, number=1),
@@ -35,7 +35,7 @@ def test_untrained_networks_have_the_seeds_of_the_trained_ones():
         assert all(torch.equal(*pair) for pair in zip(found.model.parameters(), expected.parameters()))
         assert found.condition == "random initialisation"
         assert (found.number, found.seed, found.data, found.init) == (number, seed, known.data, "glorot")
-        assert (found.hyperparameters, found.truth) == ({}, None)
+        assert (found.hyperparameters, found.groups) == ({}, None)
 
 
 def test_shuffles_that_change_nothing_are_no_finding(tmp_path, capsys):

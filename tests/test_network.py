@@ -23,8 +23,8 @@ def equal(model, other):
 def test_what_a_checkpoint_says_about_its_networks_survives(tmp_path):
     known = {"lr": 0.1, "dropout": 0, "note": "own", "stages": [3, {"pruned": None}], "best": True, "l1": None}
     said = [
-        {"condition": "with dropout", "seed": 7, "truth": [0, 0, 1], **known},
-        {"condition": None, "seed": None, "truth": None},
+        {"condition": "with dropout", "seed": 7, "groups": [0, 0, 1], **known},
+        {"condition": None, "seed": None, "groups": None},
         {},
         {"condition": 12, "seed": 0, "lr": "auto"},
     ]
@@ -38,8 +38,8 @@ def test_what_a_checkpoint_says_about_its_networks_survives(tmp_path):
     assert [network.condition for network in networks] == ["with dropout", "mine", "mine", "12"]
     assert [network.seed for network in networks] == [7, None, None, 0]
     assert [network.hyperparameters for network in networks] == [known, {}, {}, {"lr": "auto"}]
-    assert list(networks[0].truth) == [0, 0, 1]
-    assert {network.truth for network in networks[1:]} == {None}
+    assert list(networks[0].groups) == [0, 0, 1]
+    assert {network.groups for network in networks[1:]} == {None}
 
 
 def test_checkpoints_older_than_the_question_are_of_mnist(tmp_path):
@@ -48,7 +48,7 @@ def test_checkpoints_older_than_the_question_are_of_mnist(tmp_path):
     networks, _ = load_records(tmp_path / "old.pt")
     assert [network.data for network in networks] == [DataSet("mnist", (3, 5))] * 2
     assert [network.name for network in networks] == ["trained, network 0", "trained, network 1"]
-    assert {(network.seed, network.init, network.truth) for network in networks} == {(None, "default", None)}
+    assert {(network.seed, network.init, network.groups) for network in networks} == {(None, "default", None)}
     ((plain,), about) = load_records(tmp_path / "plain.pt")
     assert (plain.data, plain.hyperparameters, about) == (DataSet("mnist", (3, 5, 7)), {}, {})
     ((chosen,), _) = load_records(tmp_path / "plain.pt", (9, 0, 4))
@@ -107,7 +107,7 @@ def test_a_record_tells_what_is_derived_from_it():
     before = network.untrained(5, 11)
     assert equal(before.model, initial_model(SIZES, 11, "glorot"))
     assert (before.condition, before.number, before.seed, before.init) == ("random initialisation", 5, 11, "glorot")
-    assert (before.data, before.hyperparameters, before.truth) == (network.data, {}, None)
+    assert (before.data, before.hyperparameters, before.groups) == (network.data, {}, None)
     assert equal(network.model, initial_model(SIZES, 0))
 
 
