@@ -73,8 +73,8 @@ def train_networks(
 ):
     """Train some networks from their initial weights, or go on: a task.
 
-    networks: {"seed", "lr", "dropout", "l1", "l2"} of each, and where groups are planted "planted_groups", how many, and
-    "leak", as `planted_connections` takes them.  states: None, or the state dicts with which to go on.
+    networks: {"seed", "lr", "dropout", "l1", "l2"} of each, and where groups are planted "planted_groups" and "leak", as
+    `planted_connections` takes them.  states: None, or the state dicts with which to go on.
     batch_seeds: the seeds that decide the validation images, mini-batches and dropped neurons, one for all networks or
     one for each.  data: the DataSet.  options: those of `train`.  advance: called after each epoch.
     Returns the rows of `train`; the models' state dicts; and what `evaluate` says of the test images.
@@ -145,8 +145,8 @@ def train(
     learning_rate, dropout, l1, l2: a number for all networks, or a list with one for each.
     dropout: share of each hidden layer's activations that is set to zero in a step, the others growing to make up.
     l1, l2: added to the loss are l1 sum |w| + l2 sum w^2 over all weights; biases are free.
-    connections: None, or which weights exist, those from the inputs aside: a boolean [networks, out, in] tensor for each
-    further layer.  The others are zero from the first step to the last.
+    connections: None, or which weights exist, those from the inputs aside: a boolean [networks, out, in] tensor for
+    each further layer.  The others are zero from the first step to the last.
     pruning: None, or the share of zeros in each weight matrix at the first and after the last step; in between,
     `polynomial_sparsity`.  Every PRUNING_INTERVAL steps the weights to keep are chosen anew, and all others are zero
     whenever the network is used (Zhu & Gupta 2017).  Biases are never pruned.
