@@ -4,7 +4,7 @@ Each definition is a function (network, images, k, seed) -> integer labels [hidd
 cluster, and an entry of PARTITIONS.
 """
 
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy
 import scipy
@@ -26,6 +26,11 @@ def by_weights(network, images, k, seed):
     return spectral_clusters(weight_adjacency(network.strengths), k, seed)[sizes[0] : sum(sizes[:-1])]
 
 
+def by_weights_without_pixels(network, images, k, seed):
+    """As `by_weights`, of the graph of hidden neurons and outputs only, which pixels, that all share, cannot tie up."""
+    return spectral_clusters(weight_adjacency(network.strengths[1:]), k, seed)[: sum(network.model.hidden_sizes)]
+
+
 def by_weights_locally(network, images, k, seed):
     """For each hidden layer, clusters of the graph of the layer and its two neighbours (Casper et al. 2021).
 
@@ -43,13 +48,13 @@ def by_activations(network, images, k, seed):
     images: [n, inputs], on the network's device.  Neurons that never vary are in no cluster.  Raises InputError if
     fewer than k vary.
     """
-    return _clusters_of_varying(squared_correlations(_activations(network, images)), k, seed)
+    return _clusters_of_varying(_correlations(network, images), k, seed)
 
 
 def by_activations_locally(network, images, k, seed):
     """As `by_activations`, of each hidden layer alone, with as many clusters as that has in the layer."""
     widths = network.model.hidden_sizes
-    similarity = squared_correlations(_activations(network, images))
+    similarity = _correlations(network, images)
     ends = numpy.cumsum(widths)
     blocks = [similarity[end - width : end, end - width : end] for end, width in zip(ends, widths)]
     globally = _clusters_of_varying(similarity, k, seed)
@@ -62,7 +67,7 @@ def by_similarity(measure, network, images, k, seed):
     images: [n, inputs], on the network's device.  Neurons that are like no other are in no cluster.
     """
     labels, clusters = [], 0
-    for matrix in similarities(network.model, images)[measure]:
+    for matrix in _similarities(network, images)[measure]:
         own, _ = maximise_modularity(matrix, RESTARTS, seed)
         labels.append(numpy.where(own < 0, own, own + clusters))
         clusters += own.max() + 1
@@ -76,7 +81,11 @@ CASPER = {
     "activations, local": by_activations_locally,
 }
 """The four of Casper et al. (2021)."""
-PARTITIONS = CASPER | {measure: partial(by_similarity, measure) for measure in MEASURES}
+PARTITIONS = {
+    **CASPER,
+    "weights, without pixels": by_weights_without_pixels,
+    **{measure: partial(by_similarity, measure) for measure in MEASURES},
+}
 RESTARTS = 100
 """Of the search for communities."""
 
@@ -108,10 +117,16 @@ def sub_modules(labels, hidden_sizes):
     return names, torch.stack(modules) if modules else torch.zeros(0, len(labels), dtype=torch.bool)
 
 
+@lru_cache(maxsize=1)  # the partitions of a network are made one after the other
 @torch.no_grad()
-def _activations(network, images):
-    """What the hidden neurons compute before the ReLU: [n, hidden neurons]."""
-    return torch.cat(network.model.preactivations(images)[:-1], dim=1).cpu().numpy()
+def _correlations(network, images):
+    """`squared_correlations` of what the hidden neurons compute before the ReLU."""
+    return squared_correlations(torch.cat(network.model.preactivations(images)[:-1], dim=1).cpu().numpy())
+
+
+@lru_cache(maxsize=1)
+def _similarities(network, images):
+    return similarities(network.model, images)
 
 
 def _clusters_of_varying(similarity, k, seed):
