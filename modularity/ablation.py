@@ -43,10 +43,9 @@ def ablated_hits(model, modules, images, labels, progress=iter):
     weights, biases, classes = model.weights, model.biases, model.sizes[-1]
     labels, order = labels.sort(stable=True)  # the images of a class side by side
     sums = propagate(weights, biases, images[order].T)
-    turned_by = _screening(weights, sums, labels)
+    to_read_again = _screening(weights, sums, labels)
     right = hits(sums[-1], labels)
     of_image = [values.T.contiguous() for values in sums]
-    everything = torch.arange(len(labels), device=labels.device)
 
     def chunks(start, places):
         """The activations of a layer and what the next one sums up, [neurons, images], for some images at a time."""
@@ -54,7 +53,7 @@ def ablated_hits(model, modules, images, labels, progress=iter):
             before, after = (values[some].T.contiguous() for values in of_image[start : start + 2])
             yield before.relu_(), after
 
-    whole = lru_cache(maxsize=1)(lambda start: list(chunks(start, everything)))
+    whole = lru_cache(maxsize=1)(lambda start, places: list(chunks(start, places)))
 
     distinct, place = torch.as_tensor(modules, dtype=torch.bool).cpu().unique(dim=0, return_inverse=True)
     correct = torch.zeros(len(distinct), classes, dtype=torch.int64)
@@ -71,11 +70,9 @@ def ablated_hits(model, modules, images, labels, progress=iter):
         later = [weight * ~mask.unsqueeze(1) for weight, mask in zip(weights[start + 2 :], later)]
         shared = [bias.expand(len(rows), -1) for bias in biases[start + 1 :]]
 
-        again = turned_by(silent, start)
-        if most := 4 * len(again) > len(labels):
-            again = everything
+        again = to_read_again(silent, start)
         logits = []
-        for before, after in whole(start) if most else chunks(start, again):
+        for before, after in (whole if len(again) == len(labels) else chunks)(start, again):
             if few:
                 values = torch.baddbmm(after, columns, before[members].expand(len(rows), -1, -1), alpha=-1).relu_()
                 logits.append(propagate(later, shared[1:], values, in_place=True)[-1])
@@ -104,24 +101,26 @@ def _screening(weights, sums, labels):
     margins = logits.gather(0, labels.unsqueeze(0)) - logits
     margins.scatter_(0, labels.unsqueeze(0), torch.inf)  # a label does not compete with itself
     unsure = ROUNDING * logits.abs().amax(0)
+    everything = torch.arange(len(labels), device=labels.device)
     images_per_class = labels.bincount(minlength=len(logits)).tolist()
     margins, unsure = (values.split(images_per_class, dim=-1) for values in (margins, unsure))
 
-    def turned_by(modules, start):
-        """The places of the images that any of modules [modules, hidden neurons] may turn; all images, if to find these
-        takes as long as to read all again from layer `start` on."""
+    def to_read_again(modules, start):
+        """The places of the images that any of modules [modules, hidden neurons] may turn; all, if these are many, or
+        if to find them takes as long as to read all again from layer `start` on."""
         members = modules.any(0).nonzero().flatten()
         if 256 * len(members) * len(logits) > sum(weight.numel() for weight in weights[start + 1 :]):
-            return torch.arange(len(labels), device=labels.device)
+            return everything
         turned = []
         for label, values in enumerate(active[members].split(images_per_class, dim=1)):
             paths = reach[label][:, members] * modules[:, None, members]
             change = paths @ values + unsure[label]  # [modules, other class, images]
             kept = (margins[label] > change).all(1) | (margins[label] < -change).any(1)  # right, or wrong, anyway
             turned.append(~kept.all(0))
-        return torch.cat(turned).nonzero().flatten()
+        places = torch.cat(turned).nonzero().flatten()
+        return everything if 4 * len(places) > len(labels) else places
 
-    return turned_by
+    return to_read_again
 
 
 def _correct_per_class(logits, images_per_class):
