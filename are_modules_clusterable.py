@@ -12,8 +12,8 @@ import numpy
 import torch
 
 from mlp.files import writable_folder
-from modularity.clusterability import NULLS, cluster_rows, clustered, full_name, network_row, notes
-from modularity.clusterability import refuse_unclusterable
+from modularity.clusterability import GRAPHS, NULLS, cluster_rows, clustered, enough_without_pixels, full_name
+from modularity.clusterability import graph_weights, network_row, notes, refuse_unclusterable
 from modularity.lesions import lesion_summary, measure_lesions, pair_rows, pairs_of, parts_of, sub_module_row
 from modularity.rows import defined_mean, grouped
 from report.clusters import plot_clusters, plot_n_cuts
@@ -28,6 +28,8 @@ def parse_args(argv):
     draws = integer(2, MOST_DRAWS)
     parser.add_networks(many=True)
     parser.option("--clusters", "clusters of neurons", integer(2), 12)
+    what = "leave out the graph with pixels, so that clusters and lesions are those of hidden neurons and outputs only"
+    parser.add_argument("--without-pixels", action="store_true", help=what)
     parser.option("--shuffles", "shuffled copies of each network, of each kind", draws, 50)
     what = "also silence each cluster's part of each hidden layer, and pairs of important parts, beside random neurons"
     parser.add_argument("--lesions", action="store_true", help=what)
@@ -42,25 +44,34 @@ def main(argv=None):
     args = parse_args(argv)
     trained, abouts = selected_conditions(args)
     networks = trained + untrained(trained, args.seed)
-    refuse_unclusterable(networks, args.clusters)
+    first_graph = not args.without_pixels
+    refuse_unclusterable(networks, args.clusters, first_graph)
+    graphs = [first_graph]
+    if first_graph and enough_without_pixels(networks, args.clusters):
+        graphs.append(False)
     figures = writable_folder(args.figures_dir)
     record = run_record(args, device=args.device, seed=args.seed, checkpoints=abouts)
 
-    results = clustered(networks, args.clusters, args.shuffles, args.seed, args.jobs)
-    rows = [network_row(network, result) for network, result in zip(networks, results)]
-    shuffles = [
-        {**network.identity, "null": null, "shuffle": place, "n_cut": value}
-        for network, result in zip(networks, results)
-        for null in NULLS
-        for place, value in enumerate(result[null])
-    ]
-    clusters = [row for network, result in zip(networks, results) for row in cluster_rows(network, result["labels"])]
+    rows, shuffles, clusters, said = [], [], [], set()
+    of_graph = {
+        pixels: clustered(networks, args.clusters, args.shuffles, args.seed, args.jobs, pixels) for pixels in graphs
+    }
+    results = of_graph[first_graph]
+    for pixels, found in of_graph.items():
+        for network, result in zip(networks, found):
+            rows.append(network_row(network, result, pixels))
+            clusters += cluster_rows(network, result["labels"], pixels)
+            said |= set(notes(network, result, pixels))
+            about = {**network.identity, "graph": GRAPHS[pixels]}
+            copies = [(null, *copy) for null in NULLS for copy in enumerate(result[null])]
+            shuffles += [{**about, "null": null, "shuffle": place, "n_cut": n_cut} for null, place, n_cut in copies]
     save_results(figures / "clusterability", rows, record)
     save_results(figures / "shuffled_n_cuts", shuffles, record)
     save_results(figures / "clusters", clusters, record)
     save_figure(plot_n_cuts(rows, shuffles, NULLS, args.clusters), figures / "clusterability")
     first, labels = networks[0], results[0]["labels"]
-    save_figure(plot_clusters(first.weights, labels, full_name(first)), figures / "clusters")
+    weights = graph_weights(first, first_graph)
+    save_figure(plot_clusters(weights, labels, full_name(first), first_graph), figures / "clusters")
 
     if args.lesions:
         lesions, pairs = lesioned(trained, results, args)
@@ -70,8 +81,9 @@ def main(argv=None):
     print(f"clusters of {full_name(first)}:")
     columns = {"cluster": "{cluster}", "neurons": "{neurons}", "volume": "{volume_share:.1 %}"}
     columns |= {"leaving": "{leaving_share:.1 %}"}
-    columns |= {f"layer {layer}": f"{{layer_{layer}}}" for layer in range(len(first.model.sizes))}
-    print_table(grouped(clusters, "condition", "network")[0], columns)
+    own = grouped(clusters, "graph", "condition", "network")[0]
+    columns |= {key.replace("_", " "): f"{{{key}}}" for key in own[0] if key.startswith("layer_")}
+    print_table(own, columns)
     print()
     print_conditions(rows)
     print(
@@ -81,8 +93,10 @@ def main(argv=None):
         print(f"\nlesions of {first.name}, changes of balanced accuracy:")
         print_lesions(lesions[0], summaries)
         print(f"saved {figures}/{'{lesions,dependencies}' if any(pairs) else 'lesions'}.{{csv,json,png,pdf}}")
-    for note in sorted({note for network, result in zip(networks, results) for note in notes(network, result)}):
+    for note in sorted(said):
         print(f"note: {note}")
+    if graphs == [True]:
+        print(f"note: without pixels there are too few neurons for {args.clusters} clusters")
     print(verdict(rows))
 
 
@@ -100,7 +114,7 @@ def lesioned(networks, results, args):
     labels = []
     for network, result in zip(networks, results):
         sizes = network.model.sizes
-        labels.append(torch.as_tensor(result["labels"])[sizes[0] : sum(sizes[:-1])])
+        labels.append(torch.as_tensor(result["labels"])[-sum(sizes[1:]) : -sizes[-1]])
     generators = [torch.Generator().manual_seed(args.seed + network.number) for network in networks]
     parts = [
         parts_of(its_labels, network.model.hidden_sizes, args.draws, generator)
@@ -135,7 +149,7 @@ def save_lesions(which, lesions, pairs, figures, record):
 def print_conditions(rows):
     """Of one network the numbers, of several mean ± sd, and how many have p <= 0.05."""
     lines = []
-    for group in grouped(rows, "condition"):
+    for group in grouped(rows, "graph", "condition"):
 
         def summary(key, form):
             values = [row[key] for row in group if row[key] == row[key]]
@@ -147,6 +161,7 @@ def print_conditions(rows):
             few = sum(row[f"{null}_p"] <= 0.05 for row in group)
             lines.append(
                 {
+                    "graph": group[0]["graph"],
                     "condition": group[0]["condition"],
                     "networks": str(len(group)),
                     "n-cut": summary("n_cut", ".3f"),
@@ -182,12 +197,15 @@ def print_lesions(rows, summaries):
 
 def verdict(rows):
     found = []
-    for group in grouped(rows, "condition"):
-        counts = [f"{sum(row[f'{null}_p'] <= 0.05 for row in group)} ({null})" for null in NULLS]
-        found.append(f"{group[0]['condition']}, of {len(group)}: {' and '.join(counts)}")
+    for graph in grouped(rows, "graph"):
+        counted = []
+        for group in grouped(graph, "condition"):
+            counts = [f"{sum(row[f'{null}_p'] <= 0.05 for row in group)} ({null})" for null in NULLS]
+            counted.append(f"{group[0]['condition']}, of {len(group)}: {' and '.join(counts)}")
+        found.append(f"{graph[0]['graph']}: {'; '.join(counted)}")
     return (
         "Verdict: networks more clusterable than their shuffled copies at p <= 0.05, ties counted against "
-        f"(chance: 1 in 20; smallest p here: {1 / (1 + rows[0]['layer_n']):.2g}): {'; '.join(found)}. "
+        f"(chance: 1 in 20; smallest p here: {1 / (1 + rows[0]['layer_n']):.2g}), {'. And '.join(found)}. "
         "That weights are clustered does not say that clusters have a function."
     )
 

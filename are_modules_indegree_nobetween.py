@@ -15,8 +15,8 @@ from mlp.files import writable_folder
 from mlp.model import stacked
 from mlp.network import refuse_twins
 from modularity.ablation import against_controls
-from modularity.candidates import EFFECTS, NULLS, candidate_rows, indegree_nobetween_candidates, mean_percentiles
-from modularity.candidates import null_modules
+from modularity.candidates import EFFECTS, NULLS, TOP_INPUTS, candidate_rows, indegree_nobetween_candidates
+from modularity.candidates import mean_percentiles, null_modules
 from modularity.centrality import layered_centralities
 from modularity.rows import by_seed, defined_mean, seed_means
 from modularity.significance import across_networks
@@ -33,7 +33,7 @@ def parse_args(argv):
     parser.add_networks()
     parser.add_candidates()
     what = "strongest incoming hidden neurons ablated with each candidate"
-    parser.option("--top-inputs", what, integer(0), 4)
+    parser.option("--top-inputs", what, integer(0), TOP_INPUTS)
     what = "compare each module with all matched modules if there are at most so many, or else with so many random ones"
     parser.option("--null-limit", what, integer(1, LARGEST_NULL), 10_000)
     parser.add_work("which random modules are drawn, and the bootstrap")

@@ -9,14 +9,12 @@ cluster of each neuron), and upstream_downstream_modularity, _matrices and _agre
 
 import report.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
 
-from itertools import product
-
 import numpy
 
 from mlp import InputError
 from mlp.files import writable_folder
 from mlp.model import stacked
-from mlp.network import BASELINE
+from mlp.network import BASELINE, refuse_different
 from mlp.training import evaluate
 from modularity.agreement import DRAWN, GROUPS, agreement_contrasts, agreement_rows, cluster_rows, dropouts
 from modularity.agreement import hyperparameters, measured_partitions, modularity_row, pooled_agreement
@@ -99,22 +97,6 @@ def main(argv=None):
     for note in notes(len(networks) - len(trained), len(networks), rows, args.least_accuracy):
         print(f"note: {note}")
     print(verdict(conditions, trends, contrasts))
-
-
-def refuse_different(networks):
-    """Raise InputError unless all networks can be compared with the same untrained ones, layer by layer."""
-    traits = {
-        "layers": lambda network: network.model.sizes,
-        "digits": lambda network: network.data.classes,
-        "data sets": lambda network: network.data.name,
-        "initial weights": lambda network: network.init,
-    }
-    first = networks[0]
-    for network, (what, trait) in product(networks, traits.items()):
-        if trait(network) != trait(first):
-            names = f"{first.condition} and {network.condition}"
-            values = f"{trait(first)} and {trait(network)}"
-            raise InputError(f"{names} differ in their {what}, {values}; compare them in runs of their own")
 
 
 def accurate(networks, accuracies, least):

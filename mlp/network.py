@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 from mlp import InputError
 from mlp.checkpoint import load_networks
@@ -124,6 +125,22 @@ def refuse_twins(networks):
         twin = names.setdefault(content.digest(), network.name)
         if twin != network.name:
             raise InputError(f"{twin} and {network.name} are the same and would count twice; name each network once")
+
+
+def refuse_different(networks):
+    """Raise InputError unless all networks can be compared with the same untrained ones, layer by layer."""
+    traits = {
+        "layers": lambda network: network.model.sizes,
+        "digits": lambda network: network.data.classes,
+        "data sets": lambda network: network.data.name,
+        "initial weights": lambda network: network.init,
+    }
+    first = networks[0]
+    for network, (what, trait) in product(networks, traits.items()):
+        if trait(network) != trait(first):
+            names = f"{first.condition} and {network.condition}"
+            values = f"{trait(first)} and {trait(network)}"
+            raise InputError(f"{names} differ in their {what}, {values}; compare them in runs of their own")
 
 
 def _spelled(classes):

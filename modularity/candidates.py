@@ -13,6 +13,7 @@ from modularity.rows import defined_mean, grouped
 from modularity.significance import compare_with_null
 
 EFFECTS = "importance", "selectivity"
+TOP_INPUTS = 4
 NULLS = {"matched": "matched modules", "same_rule": "the same rule around non-candidates"}
 
 
@@ -52,7 +53,7 @@ def indegree_nobetween_candidates(table, in_degree_quantile=0.5, betweenness_qua
     return sorted(sorted(candidates, key=rank)[:max_candidates])
 
 
-def module_of(neuron, weights, top_inputs=4):
+def module_of(neuron, weights, top_inputs=TOP_INPUTS):
     """The module of a hidden neuron: the neuron and its strongest incoming hidden neurons by |w|.
 
     Input neurons are spared, so a neuron of the first hidden layer stands alone.  Pruned (zero) weights connect
@@ -79,7 +80,7 @@ def neurons_of(module, hidden_sizes):
     return [(layer, index) for layer, members in enumerate(layers, 1) for index in members.nonzero().flatten().tolist()]
 
 
-def modules_by_rule(weights, top_inputs=4):
+def modules_by_rule(weights, top_inputs=TOP_INPUTS):
     """`module_of` each hidden neuron, in order: boolean [hidden neurons, hidden neurons]."""
     widths = [len(matrix) for matrix in weights[:-1]]
     neurons = neurons_of(torch.ones(sum(widths), dtype=torch.bool), widths)

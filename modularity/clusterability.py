@@ -14,13 +14,22 @@ from modularity.significance import compare_with_shuffles
 from modularity.tasks import mapped
 
 NULLS = {"layer": "all weights of a layer shuffled", "layer_nonzero": "nonzero weights shuffled in their places"}
+GRAPHS = {True: "with pixels", False: "without pixels"}
 COPIES_PER_TASK = 10
 
 
-def refuse_unclusterable(networks, clusters):
-    """Raise InputError if a network has fewer neurons with edges than clusters are asked for."""
+def graph_weights(network, pixels):
+    """The strengths that make the graph: all of them, or those between hidden neurons and outputs only.
+
+    All hidden neurons share the pixels, which have most of the weight and tie up whatever else lies apart.
+    """
+    return network.strengths[0 if pixels else 1 :]
+
+
+def refuse_unclusterable(networks, clusters, pixels=True):
+    """Raise InputError if the graph of a network has fewer neurons with edges than clusters are asked for."""
     for network in networks:
-        connected = sum(int(layer.sum()) for layer in connected_neurons(network.strengths))
+        connected = sum(int(layer.sum()) for layer in connected_neurons(graph_weights(network, pixels)))
         if connected == 0:
             raise InputError(f"{full_name(network)}: has no edges left, so there is nothing to cluster; prune less")
         if clusters > connected:
@@ -28,22 +37,32 @@ def refuse_unclusterable(networks, clusters):
             raise InputError(f"--clusters {clusters}: {few}")
 
 
+def enough_without_pixels(networks, clusters):
+    """Whether the graphs of hidden neurons and outputs alone can be divided into so many clusters, too."""
+    try:
+        refuse_unclusterable(networks, clusters, pixels=False)
+    except InputError:
+        return False
+    return True
+
+
 def full_name(network):
     """'784-8-8-8-3 network 0, trained'"""
     return f"{'-'.join(map(str, network.model.sizes))} network {network.number}, {network.condition}"
 
 
-def clustered(networks, clusters, shuffles, seed, jobs):
-    """Cluster each network and its shuffled copies.
+def clustered(networks, clusters, shuffles, seed, jobs, pixels=True):
+    """Cluster the `graph_weights` of each network and shuffled copies of them.
 
     Returns per network {"n_cut", "labels", "warnings", and per null the n-cuts of the copies}.  Without zeros the two
     nulls are the same, and so are their n-cuts.
     """
     tasks, owners = [], []
     for place, network in enumerate(networks):
-        tasks.append((network.strengths, None, clusters, seed, [()]))
+        weights = graph_weights(network, pixels)
+        tasks.append((weights, None, clusters, seed, [()]))
         owners.append((place, "observed"))
-        reduced = without_isolated(network.strengths)
+        reduced = without_isolated(weights)
         dense = all((weight != 0).all() for weight in reduced)
         for kind, null in enumerate(list(NULLS)[: 1 if dense else None]):
             for first in range(0, shuffles, COPIES_PER_TASK):
@@ -52,7 +71,7 @@ def clustered(networks, clusters, shuffles, seed, jobs):
                 owners.append((place, null))
     results = [{"warnings": [], **{null: [] for null in NULLS}} for _ in networks]
     steps = [len(keys) for *_, keys in tasks]
-    for (place, null), found in zip(owners, mapped(clusterings, tasks, jobs, "clusterings", "copy", steps)):
+    for (place, null), found in zip(owners, mapped(clusterings, tasks, jobs, GRAPHS[pixels], "copy", steps)):
         n_cuts, labels, caught = zip(*found)
         results[place]["warnings"] += [warning for some in caught for warning in some]
         if null == "observed":
@@ -85,11 +104,12 @@ def clusterings(weights, null, clusters, seed, keys, advance=lambda: None):
     return found
 
 
-def network_row(network, result):
+def network_row(network, result, pixels=True):
     """How clusterable a network is.  result: what `clustered` returns for it."""
-    labels = result["labels"]
-    row = {**network.identity, "neurons": int((labels >= 0).sum()), "isolated": int((labels < 0).sum())}
-    row["edges"] = sum(int(weight.count_nonzero()) for weight in network.strengths)
+    labels, weights = result["labels"], graph_weights(network, pixels)
+    row = {**network.identity, "graph": GRAPHS[pixels]}
+    row |= {"neurons": int((labels >= 0).sum()), "isolated": int((labels < 0).sum())}
+    row["edges"] = sum(int(weight.count_nonzero()) for weight in weights)
     row |= {"clusters": len(set(labels) - {-1}), "n_cut": result["n_cut"]}
     for null in NULLS:
         compared = compare_with_shuffles(result["n_cut"], result[null])
@@ -97,24 +117,25 @@ def network_row(network, result):
     return row
 
 
-def cluster_rows(network, labels):
+def cluster_rows(network, labels, pixels=True):
     """Of each cluster its size, share of all volume, share of its own volume that leaves it, and neurons per layer."""
-    sizes = network.model.sizes
-    layers = numpy.repeat(numpy.arange(len(sizes)), sizes)
-    cuts, volumes = cuts_and_volumes(weight_adjacency(network.strengths), labels)
+    sizes = network.model.sizes if pixels else network.model.sizes[1:]
+    numbers = range(len(network.model.sizes) - len(sizes), len(network.model.sizes))
+    layers = numpy.repeat(numbers, sizes)
+    cuts, volumes = cuts_and_volumes(weight_adjacency(graph_weights(network, pixels)), labels)
     rows = []
     for cluster, cut, volume in zip(numpy.unique(labels).tolist(), cuts.tolist(), volumes.tolist()):
         if cluster >= 0:
             members = layers[labels == cluster]
-            row = {**network.identity, "cluster": cluster, "neurons": len(members)}
+            row = {**network.identity, "graph": GRAPHS[pixels], "cluster": cluster, "neurons": len(members)}
             row |= {"volume_share": volume / float(volumes.sum()), "leaving_share": cut / volume}
-            rows.append(row | {f"layer_{layer}": int((members == layer).sum()) for layer in range(len(sizes))})
+            rows.append(row | {f"layer_{layer}": int((members == layer).sum()) for layer in numbers})
     return rows
 
 
-def notes(network, result):
+def notes(network, result, pixels=True):
     """What the reader should know about how a network was clustered."""
-    if not inputs_reach_outputs(network.strengths):
+    if pixels and not inputs_reach_outputs(network.strengths):
         yield f"{network.name}: no path of weights leads from an input to an output; the n-cut is that of what is left"
     for warning in sorted(set(result["warnings"])):
         yield f"{network.name}: {warning} ({result['warnings'].count(warning)} clusterings)"

@@ -14,6 +14,7 @@ from mlp import InputError
 from modularity.clustering import spectral_clusters
 from modularity.communities import maximise_modularity
 from modularity.graph import weight_adjacency
+from modularity.similarity import FAMILIES as SIMILARITIES
 from modularity.similarity import MEASURES, similarities
 
 
@@ -22,13 +23,22 @@ def by_weights(network, images, k, seed):
 
     Neurons without edges are in no cluster.  Raises InputError if fewer than k neurons have edges.
     """
-    sizes = network.model.sizes
-    return spectral_clusters(weight_adjacency(network.strengths), k, seed)[sizes[0] : sum(sizes[:-1])]
+    return _clusters_by_weights(network, k, seed).copy()
 
 
 def by_weights_without_pixels(network, images, k, seed):
     """As `by_weights`, of the graph of hidden neurons and outputs only, which pixels, that all share, cannot tie up."""
     return spectral_clusters(weight_adjacency(network.strengths[1:]), k, seed)[: sum(network.model.hidden_sizes)]
+
+
+def by_weights_of_equal_layers(network, images, k, seed):
+    """As `by_weights`, of weights that add up to the same in every layer, of which the first else has most.
+
+    The scale of a layer means nothing: a ReLU network computes the same if one is doubled and the next halved.
+    """
+    sizes = network.model.sizes
+    weights = [weight / weight.sum().clamp(min=1e-12) for weight in network.strengths]
+    return spectral_clusters(weight_adjacency(weights), k, seed)[sizes[0] : sum(sizes[:-1])]
 
 
 def by_weights_locally(network, images, k, seed):
@@ -39,7 +49,7 @@ def by_weights_locally(network, images, k, seed):
     weights, widths, sizes = network.strengths, network.model.hidden_sizes, network.model.sizes
     around = [weight_adjacency(weights[layer : layer + 2]) for layer in range(len(widths))]
     middles = [slice(before, before + width) for before, width in zip(sizes, widths)]
-    return _local_clusters(around, middles, by_weights(network, images, k, seed), widths, seed)
+    return _local_clusters(around, middles, _clusters_by_weights(network, k, seed), widths, seed)
 
 
 def by_activations(network, images, k, seed):
@@ -48,7 +58,7 @@ def by_activations(network, images, k, seed):
     images: [n, inputs], on the network's device.  Neurons that never vary are in no cluster.  Raises InputError if
     fewer than k vary.
     """
-    return _clusters_of_varying(_correlations(network, images), k, seed)
+    return _clusters_by_activations(network, images, k, seed).copy()
 
 
 def by_activations_locally(network, images, k, seed):
@@ -57,7 +67,7 @@ def by_activations_locally(network, images, k, seed):
     similarity = _correlations(network, images)
     ends = numpy.cumsum(widths)
     blocks = [similarity[end - width : end, end - width : end] for end, width in zip(ends, widths)]
-    globally = _clusters_of_varying(similarity, k, seed)
+    globally = _clusters_by_activations(network, images, k, seed)
     return _local_clusters(blocks, [slice(None)] * len(widths), globally, widths, seed)
 
 
@@ -80,14 +90,27 @@ CASPER = {
     "activations, global": by_activations,
     "activations, local": by_activations_locally,
 }
-"""The four of Casper et al. (2021)."""
-PARTITIONS = {
-    **CASPER,
-    "weights, without pixels": by_weights_without_pixels,
-    **{measure: partial(by_similarity, measure) for measure in MEASURES},
+"""The four of Casper et al. (2021); the first is that of Filan et al. (2020), too."""
+WEIGHTS = {"weights, equal layers": by_weights_of_equal_layers, "weights, without pixels": by_weights_without_pixels}
+PARTITIONS = {**CASPER, **WEIGHTS, **{measure: partial(by_similarity, measure) for measure in MEASURES}}
+FAMILIES = {
+    "weights": ("weights, global", "weights, local", *WEIGHTS),
+    "activations": ("activations, global", "activations, local"),
+    **SIMILARITIES,
 }
+LOCAL = "weights, local", "activations, local", *MEASURES
+"""Those that divide each layer on its own, so that a label means something else in the next."""
 RESTARTS = 100
 """Of the search for communities."""
+ACTIVATION_IMAGES = 4992
+"""Training images over which activations are compared (Casper et al. 2021)."""
+
+
+def activation_images(network, seed, data_dir):
+    """Random training images, [ACTIVATION_IMAGES, inputs], or all if there are fewer."""
+    images, _ = network.data.load(True, data_dir)
+    generator = torch.Generator().manual_seed(seed + network.number)
+    return images[torch.randperm(len(images), generator=generator)[:ACTIVATION_IMAGES]]
 
 
 def squared_correlations(activations):
@@ -117,7 +140,26 @@ def sub_modules(labels, hidden_sizes):
     return names, torch.stack(modules) if modules else torch.zeros(0, len(labels), dtype=torch.bool)
 
 
-@lru_cache(maxsize=1)  # the partitions of a network are made one after the other
+# The partitions of a network are made one after the other, and share these.
+
+
+@lru_cache(maxsize=1)
+def _clusters_by_weights(network, k, seed):
+    sizes = network.model.sizes
+    return spectral_clusters(weight_adjacency(network.strengths), k, seed)[sizes[0] : sum(sizes[:-1])]
+
+
+@lru_cache(maxsize=1)
+def _clusters_by_activations(network, images, k, seed):
+    similarity = _correlations(network, images)
+    varying = int((similarity.sum(1) > 0).sum())
+    if varying < k:
+        few = f"only {varying} hidden neurons vary together with others"
+        raise InputError(f"--clusters {k}: {few}; choose at most so many, and at least 2, or train the network")
+    return spectral_clusters(similarity, k, seed)
+
+
+@lru_cache(maxsize=1)
 @torch.no_grad()
 def _correlations(network, images):
     """`squared_correlations` of what the hidden neurons compute before the ReLU."""
@@ -127,14 +169,6 @@ def _correlations(network, images):
 @lru_cache(maxsize=1)
 def _similarities(network, images):
     return similarities(network.model, images)
-
-
-def _clusters_of_varying(similarity, k, seed):
-    varying = int((similarity.sum(1) > 0).sum())
-    if varying < k:
-        few = f"only {varying} hidden neurons vary together with others"
-        raise InputError(f"--clusters {k}: {few}; choose at most so many, and at least 2, or train the network")
-    return spectral_clusters(similarity, k, seed)
 
 
 def _local_clusters(adjacencies, middles, global_labels, widths, seed):

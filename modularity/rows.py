@@ -1,6 +1,7 @@
 """Rows: what was measured, a dict per network or part of one; in groups, and averaged."""
 
 import numpy
+import scipy
 
 
 def grouped(rows, *keys):
@@ -32,3 +33,22 @@ def defined_mean(values):
     """The mean of the numbers that are not NaN; NaN if there are none."""
     values = [value for value in values if not numpy.isnan(value)]
     return float(numpy.mean(values)) if values else numpy.nan
+
+
+def mean_interval(values):
+    """The mean of the values that are defined, and its 95 % interval by Student's t: (low, mean, high).
+
+    Of fewer than two values the interval is NaN.
+    """
+    values = [value for value in values if not numpy.isnan(value)]
+    mean = defined_mean(values)
+    if len(values) < 2:
+        return numpy.nan, mean, numpy.nan
+    half = float(scipy.stats.t.ppf(0.975, len(values) - 1) * scipy.stats.sem(values))
+    return mean - half, mean, mean + half
+
+
+def over_seeds(rows, key, prefix=""):
+    """The mean of what rows have under a key, and its `mean_interval` over seeds."""
+    low, mean, high = mean_interval(seed_means(rows, key))
+    return {f"{prefix}mean": mean, f"{prefix}low": low, f"{prefix}high": high}

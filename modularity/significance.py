@@ -34,10 +34,19 @@ def compare_with_null(observed, null, includes_observed=False, others=False):
         kind, p = "complete", complete_p_value(observed, null if includes_observed else [observed, *null])
     else:
         kind, p = "sample", rank_p_value(observed, null, "right", strict=False)
-    percentile = float((null < observed).sum() + (null <= observed).sum()) * 50 / n if n else numpy.nan
+    percentile = float(percentiles_among(null, observed)) if n else numpy.nan
     low, median, high = map(float, numpy.quantile(null, [0.05, 0.5, 0.95]) if n else [numpy.nan] * 3)
     found = {"null": kind, "n": n, "p": p, "smallest_p": 1 / (n + (not includes_observed))}
     return found | {"percentile": percentile, "median": median, "low": low, "high": high}
+
+
+def percentiles_among(null, observed):
+    """How many of a hundred numbers of a null are smaller than each observed one, those that are equal counting half.
+
+    null: [n], at least one.  observed: a number, or an array of any shape.  Returns as many, from 0 to 100.
+    """
+    null = numpy.sort(numpy.asarray(null, dtype=float))
+    return (numpy.searchsorted(null, observed, "left") + numpy.searchsorted(null, observed, "right")) * 50 / len(null)
 
 
 def across_networks(percentiles, seed):

@@ -11,7 +11,7 @@ from modularity.effects import accuracy_effect, class_range, exact_drops, range_
 from modularity.lesions import lesion_row, measure_lesions, parts_of
 from modularity.nulls import random_partition
 from modularity.optimal_images import optimal_images, output_entropies
-from modularity.partitions import CASPER
+from modularity.partitions import CASPER, activation_images
 from modularity.rows import by_seed, defined_mean, grouped, seed_means
 from modularity.significance import adjusted, centred, combine_networks, compare_with_controls, fisher_p_value
 from modularity.tasks import mapped
@@ -22,7 +22,6 @@ the classes suffer, how hard one image can drive it, and how undecided the netwo
 FAMILIES = ("accuracy", "range"), ("score", "entropy")
 """The p-values of lesions, and those of images, are corrected for their number apart."""
 KINDS = "clusters", "random"
-ACTIVATION_IMAGES = 4992
 LARGEST_SHARE = 0.99
 """Of the living neurons of a layer; there is nothing to compare a larger part with."""
 
@@ -53,9 +52,7 @@ def measured_parts(networks, clusters, draws, seed, data_dir, device, jobs):
 
 
 def _partition(name, network, clusters, seed, data_dir, device):
-    images, _ = network.data.load(True, data_dir)
-    generator = torch.Generator().manual_seed(seed + network.number)
-    images = images[torch.randperm(len(images), generator=generator)[:ACTIVATION_IMAGES]].to(device)
+    images = activation_images(network, seed, data_dir).to(device)
     network.model.to(device)
     return CASPER[name](network, images, clusters, seed)
 

@@ -15,57 +15,64 @@ MOST_BLOCKS = 300  # rows of the picture of |w|: about as many as its pixels
 
 @styled
 def plot_n_cuts(rows, shuffles, nulls, clusters):
-    """The n-cut of each network beside those of its shuffled copies, grouped by training condition.
+    """The n-cut of each network beside those of its shuffled copies, by training condition: a panel per graph.
 
-    rows: `condition`, `network`, `n_cut`, `<null>_p`.  shuffles: `condition`, `network`, `null`, `n_cut`.
-    nulls: {null: what it means}.
+    rows: `graph`, `condition`, `network`, `n_cut`, `<null>_p`.  shuffles: `graph`, `condition`, `network`, `null`,
+    `n_cut`.  nulls: {null: what it means}.
     """
     name_of = itemgetter("condition", "network")
-    groups = grouped(rows, "condition")
-    places, position = {}, 0.0
-    for group in groups:
-        for row in group:
-            places[name_of(row)] = position
-            position += 1
-        position += 0.8
-    figure, [[axes]] = figure_of(9, 4.4)
-    for null, shift, color in zip(nulls, (-0.22, 0.22), (GREY, BLUE)):
-        copies = [row for row in shuffles if row["null"] == null]
-        at = [places[name_of(row)] + shift for row in copies]
-        style = {"marker": "_", "s": (120 / position) ** 2, "linewidths": 0.8, "color": color, "alpha": 0.6}
-        name = f"{nulls[null]} ({len(copies) // len(rows)} each)"
-        axes.scatter(at, column(copies, "n_cut"), **style, label=name)
-    style = {"marker": "D", "s": 26, "color": RED, "edgecolors": "white", "linewidths": 0.6, "zorder": 3}
-    axes.scatter([places[name_of(row)] for row in rows], column(rows, "n_cut"), **style, label="the network")
+    graphs = grouped(rows, "graph")
+    figure, panels = figure_of(9, 0.8 + 3.6 * len(graphs), lines=len(graphs), sharex=True)
+    for axes, its_rows in zip(panels[:, 0], graphs):
+        graph = its_rows[0]["graph"]
+        groups = grouped(its_rows, "condition")
+        places, position = {}, 0.0
+        for group in groups:
+            for row in group:
+                places[name_of(row)] = position
+                position += 1
+            position += 0.8
+        for null, shift, color in zip(nulls, (-0.22, 0.22), (GREY, BLUE)):
+            copies = [row for row in shuffles if (row["graph"], row["null"]) == (graph, null)]
+            at = [places[name_of(row)] + shift for row in copies]
+            style = {"marker": "_", "s": (120 / position) ** 2, "linewidths": 0.8, "color": color, "alpha": 0.6}
+            name = f"{nulls[null]} ({len(copies) // len(its_rows)} each)"
+            axes.scatter(at, column(copies, "n_cut"), **style, label=name)
+        style = {"marker": "D", "s": 26, "color": RED, "edgecolors": "white", "linewidths": 0.6, "zorder": 3}
+        at = [places[name_of(row)] for row in its_rows]
+        axes.scatter(at, column(its_rows, "n_cut"), **style, label="the network")
+        axes.tick_params(axis="x", length=0)
+        axes.set(ylabel=f"n-cut of {clusters} clusters (lower: more clustered)", xlim=(-0.8, position - 1))
+        axes.set_title(f"{graph}: n-cut of each network against its own shuffled copies", loc="left")
     middles = [numpy.mean([places[name_of(row)] for row in group]) for group in groups]
     names = [f"{group[0]['condition']}\nn = {len(group)}".replace(", ", ",\n") for group in groups]
     axes.set_xticks(middles, names)
-    axes.tick_params(axis="x", length=0)
-    axes.set(ylabel=f"n-cut of {clusters} clusters (lower: more clustered)", xlim=(-0.8, position - 1))
-    figure.legend(loc="outside lower center", ncols=3, markerscale=1.5)
-    axes.set_title("n-cut of each network against its own shuffled copies (compare within a column only)", loc="left")
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, markerscale=1.5)
     return figure
 
 
 @styled
-def plot_clusters(weights, labels, title):
+def plot_clusters(weights, labels, title, pixels=True):
     """The neurons of a network layer by layer, coloured by cluster; and |w| with the neurons ordered by cluster.
 
     weights: one [out, in] tensor per layer.  labels: [neurons], -1 for those without edges, which are left out.
+    pixels: whether the first weights are those that read the pixels.
     """
     sizes = [weights[0].shape[1], *map(len, weights)]
     layers = numpy.repeat(numpy.arange(len(sizes)), sizes)
     clusters = sorted(set(labels.tolist()) - {-1}, key=lambda cluster: layers[labels == cluster].mean())
     title += f": {len(clusters)} clusters"
     figure, [[left, right]] = figure_of(10, 4.8, title, columns=2, width_ratios=(1.25, 1))
-    draw_layers(left, weights, [labels[layers == layer] for layer in range(len(sizes))], clusters)
+    names = [*["input"] * pixels, *(f"layer {layer}" for layer in range(1, len(sizes) - pixels)), "output"]
+    draw_layers(left, weights, [labels[layers == layer] for layer in range(len(sizes))], clusters, names)
     image = draw_matrix(right, weights, labels, clusters)
     figure.colorbar(image, ax=right, fraction=0.045, pad=0.02, label="mean |w| (0: no edge)")
     return figure
 
 
-def draw_layers(axes, weights, labels, clusters):
-    """A column per layer, made of its clusters; between layers the share of |w| per two clusters.  labels: per layer."""
+def draw_layers(axes, weights, labels, clusters, names):
+    """A column per layer, made of its clusters; between layers the share of |w| per two.  labels, names: per layer."""
     middles = []
     for layer, its_labels in enumerate(labels):
         sizes = numpy.array([(its_labels == cluster).sum() for cluster in clusters])
@@ -87,7 +94,6 @@ def draw_layers(axes, weights, labels, clusters):
             style = inside if source == target else {"color": GREY, "alpha": 0.22, "zorder": 1}
             style |= {"linewidth": 60 * table[target, source], "solid_capstyle": "butt"}
             axes.plot([layer + 0.16, layer + 1 - 0.16], [middles[layer][source], middles[layer + 1][target]], **style)
-    names = ["input", *(f"layer {layer}" for layer in range(1, len(labels) - 1)), "output"]
     names = [f"{name}\nn = {(its_labels >= 0).sum()}" for name, its_labels in zip(names, labels)]
     axes.set_xticks(range(len(labels)), names)
     bare(axes)

@@ -162,6 +162,17 @@ def several(value):
     return parse
 
 
+def chosen(names):
+    """A type for one of some names."""
+
+    def parse(text):
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"'{text}' is none of {', '.join(names)}")
+        return text
+
+    return parse
+
+
 def pair(text, types, wanted):
     """The two values of an option, each of its type, with a comma between them."""
     parts = text.split(",")

@@ -178,6 +178,8 @@ def test_networks_that_cannot_be_clustered(refusal, tmp_path):
     message = refusal(CLUSTERING, tmp_path / "network.pt", "--clusters", "792", *places)
     assert "--clusters 792: only 791 neurons" in message
     assert "choose from 2 to 791" in message
+    message = refusal(CLUSTERING, tmp_path / "network.pt", "--without-pixels", *places)
+    assert "--clusters 12: only 7 neurons" in message
     with torch.no_grad():
         for weight in model.weights:
             weight.zero_()

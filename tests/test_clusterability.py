@@ -96,18 +96,19 @@ def test_weights_as_they_are_and_what_the_solver_had_to_say(monkeypatch):
     assert noted == [f"trained, network 3: {caught[0]} (2 clusterings)"]
 
 
-@pytest.mark.parametrize("together", [1, 2, 10])
-def test_networks_are_clustered_beside_their_own_copies(together, monkeypatch):
+@pytest.mark.parametrize("pixels, together", [(True, 1), (True, 2), (True, 10), (False, 10)])
+def test_networks_are_clustered_beside_their_own_copies(pixels, together, monkeypatch):
     """Of two networks one is pruned; what is dense has one null for both."""
     monkeypatch.setattr(modularity.clusterability, "COPIES_PER_TASK", together)
     networks = [
         network_of(random_weights((784, 6, 5, 2), seed, pruned), seed + 3) for seed, pruned in enumerate((0.5, 0))
     ]
-    pruned, dense = clustered(networks, 3, 3, 0, 1)
+    pruned, dense = clustered(networks, 3, 3, 0, 1, pixels)
     for network, result in zip(networks, (pruned, dense)):
-        ((cut, labels, _),) = clusterings(network.weights, None, 3, 0, [()])
+        weights = network.weights if pixels else network.weights[1:]
+        ((cut, labels, _),) = clusterings(weights, None, 3, 0, [()])
         assert (result["n_cut"], result["labels"].tolist()) == (cut, labels.tolist())
-        reduced = without_isolated(network.weights)
+        reduced = without_isolated(weights)
         for kind, null in enumerate(("layer", "layer_nonzero")):
             keys = [(network.number, kind if network is networks[0] else 0, shuffle) for shuffle in range(3)]
             assert result[null] == [its_cut for its_cut, *_ in clusterings(reduced, null, 3, 0, keys)]
@@ -127,12 +128,17 @@ def test_rows_of_networks_and_clusters_by_hand():
     network = network_of([torch.tensor([[3.0, 0.0], [0.0, 0.0]]), torch.tensor([[-1.0, 0.0]])], number=5)
     labels = numpy.array([0, -1, 0, -1, 1])  # joined by 3 and by 1
     rows = cluster_rows(network, labels)
-    about = {"condition": "trained", "network": 5}
+    about = {"condition": "trained", "network": 5, "graph": "with pixels"}
     first = {"cluster": 0, "neurons": 2, "volume_share": 7 / 8, "leaving_share": 1 / 7}
     second = {"cluster": 1, "neurons": 1, "volume_share": 1 / 8, "leaving_share": 1.0}
     assert rows == [
         about | first | {"layer_0": 1, "layer_1": 1, "layer_2": 0},
         about | second | {"layer_0": 0, "layer_1": 0, "layer_2": 1},
+    ]
+    without = about | {"graph": "without pixels", "neurons": 1, "volume_share": 0.5, "leaving_share": 1.0}
+    assert cluster_rows(network, numpy.array([0, -1, 1]), pixels=False) == [
+        without | {"cluster": 0, "layer_1": 1, "layer_2": 0},
+        without | {"cluster": 1, "layer_1": 0, "layer_2": 1},
     ]
     result = {"labels": labels, "n_cut": 8 / 7, "layer": [1.0, 2.0], "layer_nonzero": [1.0, 1.0], "warnings": []}
     row = network_row(network, result)

@@ -46,13 +46,16 @@ def test_correlations_equal_scipy():
 
 def test_the_four_partitionings(divided, digit_images):
     model, labels = divided
-    assert tuple(labels) == (*CASPER, "weights, without pixels", *MEASURES)
+    assert tuple(labels) == (*CASPER, "weights, equal layers", "weights, without pixels", *MEASURES)
     assert tuple(CASPER) == ("weights, global", "weights, local", "activations, global", "activations, local")
     assert all(its_labels.shape == (62,) for its_labels in labels.values())
     whole = spectral_clusters(weight_adjacency(model.weights), 5, seed=0)
     assert labels["weights, global"].tolist() == whole[784:-3].tolist()
     inner = spectral_clusters(weight_adjacency(model.weights[1:]), 5, seed=0)
     assert labels["weights, without pixels"].tolist() == inner[:-3].tolist()
+
+    equal = spectral_clusters(weight_adjacency([w / w.abs().sum() for w in model.weights]), 5, seed=0)
+    assert labels["weights, equal layers"].tolist() == equal[784:-3].tolist()
 
     activations = model.preactivations(digit_images[0])[:-1]
     similarity = squared_correlations(torch.cat(activations, 1).detach().numpy())

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import homogeneity_score
 
-from modularity.recovery import adjusted_rand_index, by_layer, corrected_homogeneity, own_share, purities
+from modularity.recovery import adjusted_rand_index, by_layer, corrected_homogeneity, purities
 
 GROUPS = [0, 0, 0, 1, 1, 1]
 neurons = st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 2)), min_size=2, max_size=30)
@@ -85,13 +85,3 @@ def test_layers_are_scored_one_by_one():
 def test_purity_is_the_largest_share():
     modules = torch.tensor([[1, 1, 0, 0, 0, 0], [1, 1, 0, 1, 0, 0], [0, 0, 1, 1, 0, 0], [0] * 6]).bool()
     assert purities(modules, GROUPS).tolist() == pytest.approx([1, 2 / 3, 1 / 2, 0])
-
-
-def test_the_share_of_what_is_lost_that_a_groups_own_classes_lose():
-    intact, images = torch.tensor([90, 180, 40, 100]), [100, 200, 50, 100]
-    own = torch.tensor([True, True, False, False])
-    assert own_share(intact, torch.tensor([0, 0, 40, 100]), images, own) == 1
-    assert own_share(intact, torch.tensor([90, 180, 0, 0]), images, own) == 0
-    # lost of each class: .4, .2, .2, 0
-    assert own_share(intact, torch.tensor([50, 140, 30, 100]), images, own) == pytest.approx(0.75)
-    assert math.isnan(own_share(intact, intact, images, own))

@@ -11,6 +11,7 @@ from runs import CLUSTERING, SIZES, SPECIALIZATION, balanced_accuracy, figures_a
 from mlp.checkpoint import load_checkpoint, load_networks
 from mlp.data import load_digits
 from mlp.model import initial_model
+from modularity.rows import grouped
 
 # Filan et al. (2020)
 
@@ -71,40 +72,44 @@ def test_the_recipe_trains_as_well_as_published(filan):
 @pytest.mark.parametrize("size", SIZES)
 def test_a_network_stands_beside_its_shuffled_copies(filan, size):
     place, done = filan(size)
-    network, baseline = table(place / "clusterability.csv")
-    assert network["condition"] == "pruned, dropout"
-    assert baseline["condition"] == "random initialisation"
-    count, copies, neurons = (6, 5, 826) if size == "small" else (12, 50, 1818)
+    rows, all_shuffles, all_clusters = (
+        grouped(table(place / f"{name}.csv"), "graph") for name in ("clusterability", "shuffled_n_cuts", "clusters")
+    )
+    count, copies, pixels = (6, 5, 784) if size == "small" else (12, 50, 784)
+    others = 42 if size == "small" else 1034
     smallest = 1 / (copies + 1)
-    for row in (network, baseline):
-        assert 0 < float(row["n_cut"]) < count
-        assert int(row["neurons"]) + int(row["isolated"]) == neurons
-        for null in ("layer", "layer_nonzero"):
-            p = float(row[f"{null}_p"])
-            assert smallest <= p + 1e-12
-            assert p / smallest == pytest.approx(round(p / smallest))
-            z = (float(row["n_cut"]) - float(row[f"{null}_mean"])) / float(row[f"{null}_sd"])
-            assert float(row[f"{null}_z"]) == pytest.approx(z)
-    assert baseline["layer_mean"] == baseline["layer_nonzero_mean"], "without zeros the nulls are equal"
-
-    shuffles = table(place / "shuffled_n_cuts.csv")
-    for null in ("layer", "layer_nonzero"):
-        values = [float(r["n_cut"]) for r in shuffles if (r["condition"], r["null"]) == ("pruned, dropout", null)]
-        assert len(set(values)) == copies, "every shuffle has a seed of its own"
-        assert float(network[f"{null}_mean"]) == pytest.approx(sum(values) / copies)
-    clusters = [row for row in table(place / "clusters.csv") if row["condition"] == "pruned, dropout"]
-    assert len(clusters) == count
-    assert sum(int(row["neurons"]) for row in clusters) == int(network["neurons"])
-    assert sum(float(row["volume_share"]) for row in clusters) == pytest.approx(1)
-    assert sum(float(row["leaving_share"]) for row in clusters) == pytest.approx(float(network["n_cut"]), abs=1e-6)
-    assert figures_are_there(place, "clusterability", "clusters", "lesions")
-
     verdict = done.stdout.splitlines()[-1]
     assert verdict.startswith("Verdict: networks more clusterable than their shuffled copies at p <= 0.05")
     assert f"smallest p here: {smallest:.2g})" in verdict
-    for row in (network, baseline):
-        clear = [int(float(row[f"{null}_p"]) <= 0.05) for null in ("layer", "layer_nonzero")]
-        assert f"{row['condition']}, of 1: {clear[0]} (layer) and {clear[1]} (layer_nonzero)" in verdict
+    said = verdict.split("with pixels: ")[1].split("And without pixels: ")
+    graphs = zip(("with pixels", "without pixels"), (pixels + others, others), rows, all_shuffles, all_clusters, said)
+    for graph, neurons, (network, baseline), shuffles, clusters, its_verdict in graphs:
+        assert network["graph"] == baseline["graph"] == graph
+        assert network["condition"] == "pruned, dropout"
+        assert baseline["condition"] == "random initialisation"
+        for row in (network, baseline):
+            assert 0 < float(row["n_cut"]) < count
+            assert int(row["neurons"]) + int(row["isolated"]) == neurons
+            for null in ("layer", "layer_nonzero"):
+                p = float(row[f"{null}_p"])
+                assert smallest <= p + 1e-12
+                assert p / smallest == pytest.approx(round(p / smallest))
+                z = (float(row["n_cut"]) - float(row[f"{null}_mean"])) / float(row[f"{null}_sd"])
+                assert float(row[f"{null}_z"]) == pytest.approx(z)
+            clear = [int(float(row[f"{null}_p"]) <= 0.05) for null in ("layer", "layer_nonzero")]
+            assert f"{row['condition']}, of 1: {clear[0]} (layer) and {clear[1]} (layer_nonzero)" in its_verdict
+        assert baseline["layer_mean"] == baseline["layer_nonzero_mean"], "without zeros the nulls are equal"
+
+        for null in ("layer", "layer_nonzero"):
+            values = [float(r["n_cut"]) for r in shuffles if (r["condition"], r["null"]) == ("pruned, dropout", null)]
+            assert len(set(values)) == copies, "every shuffle has a seed of its own"
+            assert float(network[f"{null}_mean"]) == pytest.approx(sum(values) / copies)
+        clusters = [row for row in clusters if row["condition"] == "pruned, dropout"]
+        assert len(clusters) == count
+        assert sum(int(row["neurons"]) for row in clusters) == int(network["neurons"])
+        assert sum(float(row["volume_share"]) for row in clusters) == pytest.approx(1)
+        assert sum(float(row["leaving_share"]) for row in clusters) == pytest.approx(float(network["n_cut"]), abs=1e-6)
+    assert figures_are_there(place, "clusterability", "clusters", "lesions")
 
 
 @pytest.mark.long
@@ -114,7 +119,7 @@ def test_a_pruned_network_is_clusterable(filan):
     Of seeds 0 to 3: n-cuts of 8.48 to 8.59, z of -18 to -25, and -2.8 to -9.2 where only nonzero weights are shuffled.
     """
     place, _ = filan("full")
-    network, baseline = table(place / "clusterability.csv")
+    network, baseline, *_ = table(place / "clusterability.csv")
     assert 8.35 < float(network["n_cut"]) < 8.70
     assert float(network["layer_z"]) < -10
     assert float(network["layer_nonzero_z"]) < -2.2
@@ -128,7 +133,8 @@ def test_lesions_stand_beside_random_ones(filan, size):
     place, done = filan(size)
     model, _ = load_checkpoint(place / "mlp_mnist0123456789.pt")
     rows = table(place / "lesions.csv")
-    clusters = [row for row in table(place / "clusters.csv") if row["condition"] == "pruned, dropout"]
+    clusters, _ = grouped(table(place / "clusters.csv"), "graph")
+    clusters = [row for row in clusters if row["condition"] == "pruned, dropout"]
     parts = {
         (str(layer), row["cluster"]): row[f"layer_{layer}"]
         for row in clusters
@@ -197,7 +203,8 @@ def test_small_dense_networks_are_not_clusterable(tmp_path):
     places = ["--save-dir", tmp_path, "--figures-dir", tmp_path]
     succeed("train.py", "--digits", "0-9", "--epochs", "5", "--networks", "3", *places)
     succeed(CLUSTERING, tmp_path / "mlp_mnist0123456789.pt", "--clusters", "4", "--figures-dir", tmp_path)
-    trained = [row for row in table(tmp_path / "clusterability.csv") if row["condition"] == "unpruned"]
+    rows = table(tmp_path / "clusterability.csv")
+    trained = [row for row in rows if (row["condition"], row["graph"]) == ("unpruned", "with pixels")]
     assert len(trained) == 3
     assert sum(float(row["layer_p"]) < 0.05 for row in trained) <= 1
     assert all(row["layer_mean"] == row["layer_nonzero_mean"] for row in trained), "without zeros the nulls are equal"
@@ -208,7 +215,8 @@ def test_dense_networks_of_two_checkpoints(readme_network, many, tmp_path):
     succeed(CLUSTERING, many / "mlp_mnist357.pt", readme_network[0], *options, tmp_path)
     rows = table(tmp_path / "clusterability.csv")
     conditions = [row["condition"] for row in rows]
-    assert conditions == ["unpruned", f"unpruned ({readme_network[0]})", "random initialisation"]
+    assert conditions == 2 * ["unpruned", f"unpruned ({readme_network[0]})", "random initialisation"]
+    assert [row["graph"] for row in rows] == 3 * ["with pixels"] + 3 * ["without pixels"]
     assert all(row["layer_mean"] == row["layer_nonzero_mean"] for row in rows), "without zeros the nulls are equal"
 
 
@@ -226,6 +234,28 @@ def test_lesions_of_small_layers(readme_network, tmp_path):
         for p in ("p", "p_conservative"):
             assert float(row[p]) * possible == pytest.approx(round(float(row[p]) * possible))
     assert record(tmp_path / "lesions.json")["networks"][0]["sub_modules"] == len(rows)
+
+
+def test_lesions_of_clusters_without_pixels(readme_network, tmp_path):
+    options = "--without-pixels --clusters 3 --shuffles 2 --jobs 1 --lesions --figures-dir".split()
+    done = succeed(CLUSTERING, readme_network[0], *options, tmp_path)
+    assert {row["graph"] for row in table(tmp_path / "clusterability.csv")} == {"without pixels"}
+    assert "with pixels" not in done.stdout
+    clusters, _ = grouped(table(tmp_path / "clusters.csv"), "condition")
+    assert sum(int(row["neurons"]) for row in clusters) == 27
+    assert "layer_0" not in clusters[0]
+    counts = {(row["layer"], row["cluster"]): row["neurons"] for row in table(tmp_path / "lesions.csv")}
+    for row in clusters:
+        for layer in "123":
+            assert row[f"layer_{layer}"] == counts.get((layer, row["cluster"]), "0")
+    assert figures_are_there(tmp_path, "clusterability", "clusters", "lesions")
+
+
+def test_more_clusters_than_there_are_neurons_without_pixels(readme_network, tmp_path):
+    options = "--clusters 28 --shuffles 2 --jobs 1 --figures-dir".split()
+    done = succeed(CLUSTERING, readme_network[0], *options, tmp_path)
+    assert {row["graph"] for row in table(tmp_path / "clusterability.csv")} == {"with pixels"}
+    assert "note: without pixels there are too few neurons for 28 clusters" in done.stdout
 
 
 def test_what_is_cut_off_is_said(tmp_path):

@@ -1,0 +1,227 @@
+"""Does each definition of a module find the modules that are known to be there?  Recovery, power, agreement.
+
+    python are_modules_recovered.py [CHECKPOINT ...]
+
+Of networks with planted groups (train.py --planted-groups or --init clusterable) it writes to --figures-dir recovery.csv
+and .json (how well each partition agrees with the groups), recovery_function.* (what the groups do), recovery_purity.*
+(the modules of the first study), and recovery and recovery_clusters (.png, .pdf); with --power recovery_power.*; of
+networks without, recovery_agreement.* (of each two definitions).
+"""
+
+import report.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
+
+from mlp import InputError
+from mlp.files import writable_folder
+from mlp.network import refuse_different
+from modularity.partitions import FAMILIES
+from modularity.planted import function_rows, is_ordinary, pooled_function
+from modularity.power import CONTROL, CONTROLS, LEVEL, STUDIES, pooled_power, power_rows
+from modularity.recovery import agreement_rows, found_partitions, headlines, pooled_agreement, pooled_purity
+from modularity.recovery import pooled_recovery, purity_row, recovery_rows
+from modularity.rows import defined_mean, grouped
+from report.options import MOST_DRAWS, Parser, chosen, integer, run, selected_conditions, several
+from report.recovery import places_of, plot_clusters_asked, plot_definitions, plot_power, plot_recovery
+from report.results import print_table, run_record, save_results, text
+from report.style import save_figure
+
+FOUND = 0.95
+
+
+def parse_args(argv):
+    parser = Parser("Do definitions of a module find planted modules?  Do tests notice them?  Do definitions agree?")
+    parser.add_networks(many=True)
+    what = f"families of definitions, of {', '.join(FAMILIES)} (default: all)"
+    parser.option("--definitions", what, several(chosen(FAMILIES)), tuple(FAMILIES), metavar="FAMILY[,FAMILY...]")
+    what = "numbers of clusters to ask for, besides that of the planted groups; agreement is measured at the last"
+    parser.option("--clusters", what, several(integer(2)), "2,4,8,12,16", metavar="K[,K...]")
+    what = f"studies whose own tests are run on every network, of {', '.join(STUDIES)} (default: none)"
+    parser.option("--power", what, several(chosen(STUDIES)), (), metavar="STUDY[,STUDY...]")
+    what = f"untrained networks that --power similarity compares with, besides {CONTROLS} controls"
+    parser.option("--untrained", what, integer(19, MOST_DRAWS), 99, metavar="N")
+    parser.add_work("random sets, untrained networks and the search for clusters")
+    parser.add_folders()
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    networks, abouts = selected_conditions(args)
+    refuse_few_neurons(networks, args.clusters)
+    if "similarity" in args.power:
+        refuse_different(networks)
+    figures = writable_folder(args.figures_dir)
+    record = run_record(args, device=args.device, seed=args.seed, checkpoints=abouts)
+    where = args.data_dir, args.device, args.jobs
+    planted = [network for network in networks if network.groups is not None]
+    ordinary = [network for network in networks if is_ordinary(network)]
+
+    rows, agreements = [], []
+    found = found_partitions(networks, args.definitions, args.clusters, args.seed, *where)
+    for network, partitions in zip(networks, found):
+        if network in planted:
+            rows += recovery_rows(network, partitions, args.seed)
+        if network in ordinary:
+            agreements += agreement_rows(network, partitions, args.clusters[-1])
+    findings, saved = [], []
+    if planted:
+        recovery, shown = pooled_recovery(rows), headlines(pooled_recovery(rows))
+        functions = function_rows(planted, args.seed, *where)
+        purities = [purity_row(network, args.seed) for network in planted]
+        function, purity = pooled_function(functions), pooled_purity(purities, args.seed)
+        save_results(figures / "recovery", rows, record | {"headlines": shown, "pooled": recovery})
+        save_results(figures / "recovery_function", functions, record | {"pooled": function})
+        save_results(figures / "recovery_purity", purities, record | {"pooled": purity})
+        title = f"Do definitions find planted modules? (n = {networks_of(planted)}; 95 % intervals)"
+        save_figure(plot_recovery(shown, function, title), figures / "recovery")
+        save_figure(plot_clusters_asked(recovery, title), figures / "recovery_clusters")
+        saved += ["{recovery,recovery_function,recovery_purity}.{csv,json}", "{recovery,recovery_clusters}.{png,pdf}"]
+    if args.power:
+        tests = power_rows(args.power, networks, args.untrained, args.seed, *where)
+        power = pooled_power(tests)
+        save_results(figures / "recovery_power", tests, record | {"pooled": power})
+        title = f"How often does each study's own test say modular? (n = {networks_of(networks)}; 95 % intervals)"
+        save_figure(plot_power(power, title), figures / "recovery_power")
+        saved.append("recovery_power.{csv,json,png,pdf}")
+    if ordinary:
+        agreement = pooled_agreement(agreements)
+        save_results(figures / "recovery_agreement", agreements, record | {"pooled": agreement})
+        title = f"Agreement of definitions where nothing is planted (n = {networks_of(ordinary)})"
+        save_figure(plot_definitions(agreement, title), figures / "recovery_agreement")
+        saved.append("recovery_agreement.{csv,json,png,pdf}")
+
+    if planted:
+        print(
+            "what the planted groups do when silenced, beside random neurons, and how pure the candidates' modules are:"
+        )
+        print_function(function, purity)
+        print(
+            "\nrecovery: adjusted Rand index, or homogeneity where the number of clusters is found; ± half a 95 % interval:"
+        )
+        print_recovery(shown)
+        findings.append(recovered(shown, function))
+    if args.power:
+        print(f"\nnetworks that each study's own test calls modular (p <= {LEVEL}):")
+        print_power(power)
+        findings.append(noticed(power))
+    if ordinary:
+        print("\nagreement where nothing is planted: adjusted Rand index, mean over pairs of definitions:")
+        print_agreement(agreement)
+        findings.append(agreed(agreement))
+    for names in saved:
+        print(f"saved {figures}/{names}")
+    print(f"Verdict: {'; '.join(findings)}.")
+
+
+def refuse_few_neurons(networks, clusters):
+    """Raise InputError if a network has fewer hidden neurons than clusters are asked for."""
+    for network in networks:
+        hidden = sum(network.model.hidden_sizes)
+        if max(clusters) > hidden:
+            few = f"the networks of {network.condition} have {hidden} hidden neurons"
+            raise InputError(f"--clusters {max(clusters)}: {few}; choose from 2 to {hidden}")
+
+
+def networks_of(networks):
+    """'10 networks each', or how many there are of the condition with the fewest to that with the most."""
+    counts = sorted({len(group) for group in grouped([network.identity for network in networks], "condition")})
+    return f"{' to '.join(map(str, counts))} networks each"
+
+
+def in_order(lines):
+    """The conditions of some lines, by leak."""
+    return sorted(grouped(lines, "condition"), key=lambda group: places_of(lines)[group[0]["condition"]])
+
+
+def print_function(function, purity):
+    """A line per condition."""
+    lines = [
+        group[0] | {f"purity_{key}": value for key, value in group[1].items()} for group in in_order(function + purity)
+    ]
+    columns = {"condition": "{condition}", "networks": "{seeds}", "lost accuracy": "{change_mean:.1 pp}"}
+    for name, key in (("own share", "own_share"), ("of random neurons", "random_own_share")):
+        columns[name] = f"{{{key}_mean:.2f}} ({{{key}_low:.2f}} to {{{key}_high:.2f}})"
+    columns |= {"purity": "{purity_purity:.2f}"}
+    columns |= {"percentile": "{purity_median:.0f} ({purity_low:.0f} to {purity_high:.0f})", "p": "{purity_p:.2g}"}
+    print_table(lines, columns)
+
+
+def print_recovery(lines):
+    """A line per definition, a column per condition."""
+    names = [group[0]["condition"] for group in in_order(lines)]
+    table = []
+    for group in grouped(lines, "definition"):
+        cells = {line["condition"]: interval(line) for line in group}
+        table.append({"definition": group[0]["definition"]} | {name: cells.get(name, "-") for name in names})
+    print_table(table)
+
+
+def interval(line):
+    """'0.31 ± 0.04'"""
+    half = (line["high"] - line["low"]) / 2
+    return text("{:.2f}", line["mean"]) + ("" if half != half else f" ± {half:.2f}")
+
+
+def print_power(lines):
+    """A line per test, a column per condition: how many of the networks."""
+    names = [group[0]["condition"] for group in in_order(lines)]
+    table = []
+    for group in grouped(lines, "study", "test"):
+        cells = {line["condition"]: f"{line['modular']} of {line['networks']}" for line in group}
+        about = {"study": group[0]["study"], "test": group[0]["test"]}
+        table.append(about | {name: cells.get(name, "-") for name in names})
+    print_table(table)
+
+
+def print_agreement(lines):
+    """A line per kind of pair."""
+    pairs = grouped(lines, "pair")
+    table = [
+        {"families": group[0]["pair"], "pairs": len(group), "mean": defined_mean(line["mean"] for line in group)}
+        for group in pairs
+    ]
+    print_table(table, {"families": "{families}", "pairs": "{pairs}", "mean": "{mean:.2f}"})
+
+
+def recovered(lines, function):
+    """What is found of the groups of the condition that is planted most firmly."""
+    first = in_order(lines)[0]
+    acting = next(line for line in function if line["condition"] == first[0]["condition"])
+    exact = [line["definition"] for line in first if line["mean"] >= FOUND]
+    seen = [line["definition"] for line in first if line["mean"] < FOUND and line["low"] > 0]
+    missed = [line["definition"] for line in first if not (line["mean"] >= FOUND or line["low"] > 0)]
+    kinds = (
+        (f"find them (recovery {FOUND} or more)", exact),
+        ("in part (interval above 0)", seen),
+        ("not at all", missed),
+    )
+    return text(
+        "at {condition}, {own_share_mean:.0 %} of what silencing a planted group costs is lost by its own classes; ",
+        **acting,
+    ) + "; ".join(f"{what}: {', '.join(names) or 'none'}" for what, names in kinds)
+
+
+def noticed(lines):
+    """How many tests notice the modules that are planted most firmly, and how often they do where there are none."""
+    first, *_ = in_order([line for line in lines if line["condition"] != CONTROL])
+    control = [line for line in lines if line["condition"] == CONTROL]
+    often = [f"{line['study']} ({line['test']})" for line in first if line["low"] > LEVEL]
+    loud = sum(not line["at_level"] for line in control)
+    return (
+        f"{len(often)} of {len(first)} tests call more networks of {first[0]['condition']} modular than {LEVEL:.0%}; "
+        f"of controls, where their null is true, {loud} of {len(control)} do so more often than chance (99 %)"
+    )
+
+
+def agreed(lines):
+    """How well definitions agree within families and across."""
+    within = defined_mean(line["mean"] for line in lines if line["pair"] in FAMILIES)
+    across = defined_mean(line["mean"] for line in lines if line["pair"] not in FAMILIES)
+    return text(
+        "where nothing is planted, definitions agree {:.2f} within families and {:.2f} across (chance: 0)",
+        within,
+        across,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

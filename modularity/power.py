@@ -1,0 +1,175 @@
+"""Power: how often the own test of each study says that a network is modular, and how often where nothing is to be found.
+
+Every test gives a row per network with its `p`.  Rows of the condition CONTROL are tests of which it is known that their
+null is true: of random neurons for candidates, of networks that were never trained, of clusters that mean nothing.  The
+share of these with p <= LEVEL is to be LEVEL.
+"""
+
+import numpy
+import scipy
+import torch
+
+from mlp.model import stacked
+from mlp.network import BASELINE, refuse_different
+from modularity.ablation import against_controls
+from modularity.agreement import measured_partitions
+from modularity.candidates import EFFECTS, NULLS, TOP_INPUTS, indegree_nobetween_candidates, null_modules
+from modularity.centrality import layered_centralities
+from modularity.clusterability import NULLS as WEIGHT_NULLS
+from modularity.clusterability import clustered, refuse_unclusterable
+from modularity.effects import ablation_effects, wilson_interval
+from modularity.partitions import RESTARTS
+from modularity.planted import described
+from modularity.rows import defined_mean, grouped, over_seeds
+from modularity.significance import compare_with_shuffles, percentiles_among, rank_p_value
+from modularity.similarity import MEASURES
+from modularity.specialization import MEASURES as SPECIALITIES
+from modularity.specialization import measured_parts, summary
+
+LEVEL = 0.05
+CONTROL = "control"
+CONTROLS = 20
+"""Untrained networks that are controls."""
+MATCHED_MODULES, CHOICES = 1000, 999
+"""Of the first study: modules that a candidate's is compared with, and random choices of candidates."""
+FILAN_CLUSTERS, SHUFFLES = 12, 19
+CASPER_CLUSTERS, CASPER_DRAWS = 16, 19
+"""As the papers have them, but for the shuffles, of which so many are the fewest that can reach LEVEL."""
+
+
+def candidate_tests(networks, untrained, seed, data_dir, device, jobs):
+    """Do the modules of a network's candidates lie higher among matched modules than chance (study 1)?
+
+    The mean percentile of the candidates among MATCHED_MODULES matched modules, against that of CHOICES choices of random
+    modules, one matched module for each candidate, and of as many random neurons of the same layers, with the same rule.
+    The controls are one such choice instead of the candidates.
+    """
+    chosen, generators = [], []
+    for network in networks:
+        generators.append(torch.Generator().manual_seed(seed + network.number))
+        candidates = indegree_nobetween_candidates(*layered_centralities(stacked([network.model])[0]))
+        chosen.append(null_modules(network, candidates, TOP_INPUTS, MATCHED_MODULES, generators[-1]))
+    by_rule = [modules for modules, *_ in chosen]
+    matched = [[group for group, _ in groups.values()] for _, _, groups, _ in chosen]
+    hits = against_controls(networks, by_rule, matched, data_dir, device, jobs)
+    rows = []
+    for network, (_, places, groups, others), (intact, own, of_groups) in zip(networks, chosen, hits):
+        if not places:
+            continue
+        images = network.data.test_images_per_class(data_dir)
+        effects = ablation_effects(intact, own, images)
+        nulls = [ablation_effects(intact, group, images) for group in of_groups]
+        generator = numpy.random.default_rng(seed + network.number)
+        for effect in EFFECTS:
+            observed, draws = [], {null: [] for null in NULLS}
+            for counts, null in zip(groups, nulls):
+                candidates = [place for place, its_counts in places if its_counts == counts]
+                everyone = percentiles_among(null[effect], null[effect])
+                of_rule = percentiles_among(null[effect], effects[effect][candidates + others[counts]])
+                observed += of_rule[: len(candidates)].tolist()
+                shape = 1 + CHOICES, len(candidates)
+                draws["matched"].append(generator.choice(everyone, shape))
+                ranks = generator.random((1 + CHOICES, len(of_rule))).argsort(1)[:, : len(candidates)]
+                draws["same_rule"].append(of_rule[ranks])
+            for null, its_draws in draws.items():
+                control, *random = numpy.concatenate(its_draws, axis=1).mean(1)
+                row = {"study": "candidates", "test": f"{effect}, {NULLS[null]}"}
+                for condition, percentile in (({}, numpy.mean(observed)), ({"condition": CONTROL}, control)):
+                    p = rank_p_value(round(percentile, 9), numpy.round(random, 9), "right", strict=False)
+                    rows.append({**row, **described(network), **condition, "value": float(percentile), "p": p})
+    return rows
+
+
+def clusterability_tests(networks, untrained, seed, data_dir, device, jobs):
+    """Is the n-cut of a network below that of its shuffled copies (study 2)?  With pixels in the graph, and without.
+
+    The controls are untrained networks, whose weights are in random order to begin with.
+    """
+    rows = []
+    for pixels, graph in ((True, "with pixels"), (False, "without pixels")):
+        refuse_unclusterable(networks, FILAN_CLUSTERS, pixels)
+        everyone = networks + untrained[:CONTROLS]
+        results = clustered(everyone, FILAN_CLUSTERS, SHUFFLES, seed, jobs, pixels)
+        for network, result in zip(everyone, results):
+            for null in WEIGHT_NULLS:
+                compared = compare_with_shuffles(result["n_cut"], result[null])
+                row = {"study": "clusterability", "test": f"{graph}, {null}", **_described(network)}
+                rows.append(row | {"value": result["n_cut"] / compared["mean"], "p": compared["p"]})
+    return rows
+
+
+def specialization_tests(networks, untrained, seed, data_dir, device, jobs):
+    """Are the clusters of a network important, are they coherent (study 3)?  Fisher's p over the parts of a partition.
+
+    Ties count against it.  The controls are random partitions with parts of the same sizes.
+    """
+    parts = measured_parts(networks, CASPER_CLUSTERS, CASPER_DRAWS, seed, data_dir, device, jobs)
+    rows = [part["row"] for part in parts]
+    which = {(network.condition, network.number): network for network in networks}
+    tests = []
+    for group in grouped(rows, "condition", "network", "partitioning", "kind"):
+        found = summary(group)
+        about = described(which[found["condition"], found["network"]])
+        condition = {"condition": CONTROL} if found["kind"] == "random" else {}
+        for measure in SPECIALITIES:
+            if found[f"{measure}_n"]:
+                row = {"study": "specialization", "test": f"{measure}, {found['partitioning']}", **about, **condition}
+                value = found[f"{measure}_effect"]
+                tests.append(row | {"value": value, "p": found[f"{measure}_p_conservative"]})
+    return tests
+
+
+def similarity_tests(networks, untrained, seed, data_dir, device, jobs):
+    """Is the modularity Q of a network, mean over its layers, above that of untrained ones (study 4)?
+
+    The controls are the first CONTROLS of the untrained networks, compared with the others like the trained ones.
+    """
+    refuse_different(networks)
+    everyone = networks + untrained
+    measured = list(measured_partitions(everyone, [], RESTARTS, seed, data_dir, device, jobs))
+    tested = len(networks) + CONTROLS
+    rows = []
+    for measure in MEASURES:
+        values = [defined_mean(q for (_, its), (_, q) in found.items() if its == measure) for found, _ in measured]
+        for network, value in zip(everyone, values[:tested]):
+            p = rank_p_value(value, values[tested:], "right", strict=False)
+            rows.append({"study": "similarity", "test": measure, **_described(network), "value": value, "p": p})
+    return rows
+
+
+STUDIES = {
+    "candidates": candidate_tests,
+    "clusterability": clusterability_tests,
+    "specialization": specialization_tests,
+    "similarity": similarity_tests,
+}
+
+
+def power_rows(studies, networks, untrained, seed, data_dir, device, jobs):
+    """The tests of some STUDIES, one after the other.  untrained: how many networks of that kind to compare with."""
+    first, baseline = networks[0], []
+    if {"clusterability", "similarity"} & set(studies):
+        baseline = [first.untrained(k, seed + k) for k in range(CONTROLS + untrained)]
+    return [row for study in studies for row in STUDIES[study](networks, baseline, seed, data_dir, device, jobs)]
+
+
+def pooled_power(rows):
+    """The share of networks of each condition, and of the controls, of which each test says that they are modular.
+
+    With its 95 % Wilson interval, and the mean of the statistic, its `value`, with one over seeds.  at_level: whether there are no more than there
+    would be by chance, at the upper end of a binomial interval of 99 %.
+    """
+    lines = []
+    for group in grouped(rows, "study", "test", "condition"):
+        modular = sum(row["p"] <= LEVEL for row in group)
+        share = modular / len(group)
+        low, high = wilson_interval(share, len(group))
+        line = {key: group[0][key] for key in ("study", "test", "condition", "leak")}
+        line |= {"networks": len(group), "modular": modular, "share": share, "low": low, "high": high}
+        line["at_level"] = modular <= scipy.stats.binom.ppf(0.995, len(group), LEVEL)
+        lines.append(line | over_seeds(group, "value", "value_"))
+    return lines
+
+
+def _described(network):
+    return described(network) | ({"condition": CONTROL} if network.condition == BASELINE else {})

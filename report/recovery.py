@@ -1,0 +1,177 @@
+"""Figures of known modules: what finds them, which test notices them, and who agrees with whom."""
+
+import matplotlib
+import numpy
+
+from modularity.partitions import FAMILIES
+from modularity.power import CONTROL, LEVEL
+from modularity.recovery import DEFINITIONS
+from modularity.rows import grouped
+from report.panels import bare, column, figure_of, white_lines
+from report.results import text
+from report.style import BLUE, CENTERED, DASHED, GREY, ORANGE, RED, VIOLET, YELLOW, styled
+
+LOOKS = ((BLUE, "o", "-"), (ORANGE, "s", "--"), (VIOLET, "^", "-."), (YELLOW, "D", ":"))
+"""Colour, marker and line of the first, second ... of what shares a panel."""
+SCORE_NAMES = {"adjusted_rand": "adjusted Rand index", "homogeneity": "homogeneity, chance-corrected"}
+POWER_PANELS = {
+    "candidates": ("candidates", ""),
+    "n-cut": ("clusterability", ""),
+    "importance": ("specialization", "accuracy, "),
+    "coherence": ("specialization", "score, "),
+    "similarity, upstream": ("similarity", "forward_"),
+    "similarity, downstream": ("similarity", "backward_"),
+}
+
+
+def places_of(lines):
+    """{condition: place on the axis}: first those with a leak, from the least to the most, then all others."""
+    leaks = {line["condition"]: line["leak"] for line in lines}
+    order = sorted(leaks, key=lambda name: (name == CONTROL, numpy.isnan(leaks[name]), numpy.nan_to_num(leaks[name])))
+    return {name: place for place, name in enumerate(order)}
+
+
+def draw_conditions(axes, places, lines, key, look, shift, label):
+    """What some lines have under a key, with their interval, above their conditions; joined where there are leaks."""
+    color, marker, dashes = look
+    lines = sorted(lines, key=lambda line: places[line["condition"]])
+    at = numpy.array([places[line["condition"]] + shift for line in lines])
+    middle, low, high = (column(lines, name).astype(float) for name in (key, "low", "high"))
+    style = {"color": color, "marker": marker, "markersize": 4, "elinewidth": 0.9, "linewidth": 1.3}
+    known = ~numpy.isnan(column(lines, "leak").astype(float)) & (column(lines, "condition") != CONTROL)
+    for some, dash, name in ((known, dashes, label), (~known, "", None if known.any() else label)):
+        if some.any():
+            reach = numpy.abs([middle[some] - low[some], high[some] - middle[some]])
+            axes.errorbar(at[some], middle[some], reach, linestyle=dash, label=name, **style)
+
+
+def label_conditions(axes, places, lines):
+    """The names of the conditions below an axis: their leaks, where they have any."""
+    leaks = {line["condition"]: line["leak"] for line in lines}
+    named = [name if numpy.isnan(leaks[name]) or name == CONTROL else f"{leaks[name]:g}" for name in places]
+    crowded = max(map(len, named)) > 5
+    axes.set_xticks(list(places.values()), named, **({"rotation": 30, "ha": "right"} if crowded else {}))
+    if not all(numpy.isnan(leak) for leak in leaks.values()):
+        axes.set_xlabel("leak between planted groups")
+    axes.set_xlim(-0.4, len(places) - 0.6)
+
+
+@styled
+def plot_recovery(lines, functions, title):
+    """How well each definition finds the planted groups, and whether these act as modules: a panel per family.
+
+    lines: `condition`, `leak`, `definition`, `family`, `score`, `mean`, `low`, `high`.  functions: `condition`,
+    `excess_mean`, `excess_low`, `excess_high`.
+    """
+    families = [family for family in FAMILIES if any(line["family"] == family for line in lines)]
+    places = places_of(lines)
+    figure, [panels] = figure_of(2.6 * len(families), 4.2, title, columns=len(families), sharey=True)
+    functions = sorted(functions, key=lambda line: places[line["condition"]])
+    at = [places[line["condition"]] for line in functions]
+    for axes, family in zip(panels, families):
+        axes.axhline(0, **DASHED, label="chance")
+        middle, low, high = (column(functions, f"excess_{key}") for key in ("mean", "low", "high"))
+        axes.fill_between(at, low, high, color=GREY, alpha=0.25, linewidth=0)
+        axes.plot(
+            at, middle, color=GREY, linewidth=5, alpha=0.5, label="function of the groups", solid_capstyle="round"
+        )
+        own = [line for line in lines if line["family"] == family]
+        for place, (group, look) in enumerate(zip(grouped(own, "definition"), LOOKS)):
+            draw_conditions(axes, places, group, "mean", look, 0.06 * (place - 1.5), group[0]["definition"])
+        label_conditions(axes, places, lines)
+        axes.set_title(f"{family}\n({SCORE_NAMES[own[0]['score']]})", fontsize=9)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), fontsize=8)
+    panels[0].set(ylabel="recovery (1: found exactly)", ylim=(-0.12, 1.05))
+    return figure
+
+
+@styled
+def plot_clusters_asked(lines, title):
+    """Homogeneity against the number of clusters asked for: a panel per definition, a line per condition.
+
+    lines: `condition`, `leak`, `definition`, `asked`, `homogeneity_mean`, `_low` and `_high`.
+    """
+    asking = [line for line in lines if line["asked"] is not None]
+    places = places_of(asking)
+    groups = grouped(asking, "definition")
+    figure, panels = figure_of(9, 6, title, 2, -(-len(groups) // 2), sharex=True, sharey=True)
+    shades = numpy.linspace(0, 0.92, len(places))
+    for axes, group in zip(panels.flat, groups):
+        axes.axhline(0, **DASHED)
+        for name, shade in zip(places, shades):
+            own = sorted((line for line in group if line["condition"] == name), key=lambda line: line["asked"])
+            low, high = (column(own, f"homogeneity_{key}").astype(float) for key in ("low", "high"))
+            color = matplotlib.colormaps["cividis"](shade)
+            axes.fill_between(column(own, "asked"), low, high, color=color, alpha=0.2, linewidth=0)
+            style = {"color": color, "marker": "o", "markersize": 3, "label": name}
+            axes.plot(column(own, "asked"), column(own, "homogeneity_mean"), **style)
+        axes.set_title(group[0]["definition"])
+        axes.set_xticks(sorted({line["asked"] for line in asking}))
+        axes.set_ylim(-0.08, 1.05)
+    for axes in panels[-1]:
+        axes.set_xlabel("clusters asked for")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("homogeneity (chance: 0)")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center")
+    return figure
+
+
+@styled
+def plot_power(lines, title):
+    """The share of networks that each study's own test calls modular: a panel per study, a line per test.
+
+    lines: `study`, `test`, `condition`, `leak`, `share`, `low`, `high`; the condition CONTROL is set apart.
+    """
+    drawn = {}
+    for name, (study, start) in POWER_PANELS.items():
+        own = [line for line in lines if line["study"] == study and line["test"].startswith(start)]
+        tests = grouped([line for line in own if not line["test"].endswith("_norm")], "test")
+        if tests:
+            drawn[name] = start, tests
+    places = places_of(lines)
+    figure, panels = figure_of(
+        9.5, 3.6 * -(-len(drawn) // 3), title, -(-len(drawn) // 3), min(3, len(drawn)), sharey=True
+    )
+    for axes, (name, (start, tests)) in zip(panels.flat, drawn.items()):
+        axes.axhline(100 * LEVEL, **DASHED | {"color": RED}, label=f"level: {100 * LEVEL:g} %")
+        for place, (group, look) in enumerate(zip(tests, LOOKS)):
+            group = [line | {key: 100 * line[key] for key in ("share", "low", "high")} for line in group]
+            test = group[0]["test"]
+            label = test.removeprefix(start) if start.endswith(" ") else test
+            draw_conditions(axes, places, group, "share", look, 0.08 * (place - 1.5), label)
+        label_conditions(axes, places, lines)
+        axes.set_title(name)
+        axes.set_ylim(-4, 104)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), fontsize=8)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("networks called modular (%)")
+    for axes in panels.flat[len(drawn) :]:
+        axes.set_visible(False)
+    return figure
+
+
+@styled
+def plot_definitions(lines, title):
+    """How well the partitions by each two definitions agree: one table, families blocked.
+
+    lines: `definition`, `other`, `mean`, the adjusted Rand index.
+    """
+    size = len(DEFINITIONS)
+    table = numpy.full((size, size), numpy.nan)
+    for line in lines:
+        one, other = (DEFINITIONS.index(line[key]) for key in ("definition", "other"))
+        table[one, other] = table[other, one] = line["mean"]
+    figure, [[axes]] = figure_of(8, 6.8, title)
+    image = axes.imshow(table, cmap="cividis", vmin=0, vmax=1)
+    for place, value in numpy.ndenumerate(table):
+        if not numpy.isnan(value):
+            shown = text("{:.2f}", value).replace("-0.00", "0.00")
+            axes.text(*place[::-1], shown, **CENTERED, fontsize=7, color="white" if value < 0.5 else "black")
+    white_lines(axes, numpy.cumsum([len(names) for names in FAMILIES.values()])[:-1] - 0.5, 3)
+    axes.set_xticks(range(size), DEFINITIONS, rotation=60, ha="right")
+    axes.set_yticks(range(size), DEFINITIONS)
+    bare(axes)
+    bar = figure.colorbar(image, ax=axes, label="adjusted Rand index, mean over layers", fraction=0.04, pad=0.02)
+    bar.set_ticks([0, 0.2, 0.4, 0.6, 0.8, 1], labels=["chance: 0", "0.2", "0.4", "0.6", "0.8", "equal: 1"])
+    return figure
