@@ -2,10 +2,10 @@
 
     python are_modules_recovered.py [CHECKPOINT ...]
 
-Of networks with planted groups (train.py --planted-groups or --init clusterable) it writes to --figures-dir recovery.csv
+Of networks with planted groups (train.py --planted-groups, or --init clusterable) it writes to --figures-dir recovery.csv
 and .json (how well each partition agrees with the groups), recovery_function.* (what the groups do), recovery_purity.*
-(the modules of the first study), and recovery and recovery_clusters (.png, .pdf); with --power recovery_power.*; of
-networks without, recovery_agreement.* (of each two definitions).
+(the modules of the first study), recovery and recovery_clusters (.png, .pdf); with --power also recovery_power.*; and of
+networks without them recovery_agreement.* (of each two definitions).
 """
 
 import report.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
@@ -57,7 +57,7 @@ def main(argv=None):
 
     rows, agreements = [], []
     found = found_partitions(networks, args.definitions, args.clusters, args.seed, *where)
-    for network, partitions in zip(networks, found):
+    for network, partitions in zip(networks, found, strict=True):  # to the end, where its bar is closed
         if network in planted:
             rows += recovery_rows(network, partitions, args.seed)
         if network in ordinary:

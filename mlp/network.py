@@ -73,7 +73,7 @@ def load_records(path, classes=None, name="trained"):
     seeds = [one["seed"] for one in said if one.get("seed") is not None] if described else []
     described = described and all(type(seed) is int and 0 <= seed < 2**63 for seed in seeds)
     planted = [one["groups"] for one in said if one.get("groups") is not None] if described else []
-    described = described and all(_are_groups(groups, sum(models[0].hidden_sizes)) for groups in planted)
+    described = described and all(_are_groups(groups, models[0], init) for groups in planted)
     if not described or init not in INITS:
         raise InputError(f"{path}: what it says about its networks is damaged; train them again")
     networks = []
@@ -84,9 +84,11 @@ def load_records(path, classes=None, name="trained"):
     return networks, about
 
 
-def _are_groups(groups, neurons):
-    known = isinstance(groups, list) and len(groups) == neurons
-    return known and all(type(group) is int and group >= 0 for group in groups)
+def _are_groups(groups, model, init):
+    """Whether these can be the groups of the hidden neurons: several, though drawn at random they may be any."""
+    known = isinstance(groups, list) and len(groups) == sum(model.hidden_sizes)
+    known = known and all(type(group) is int and 0 <= group < model.sizes[-1] for group in groups)
+    return known and (max(groups) > 0 or init == "clusterable")
 
 
 def _collection(path, about):

@@ -1,4 +1,4 @@
-"""Planted groups: which neurons of a network they are, and whether they act as the modules that they were made to be."""
+"""Planted groups: which neurons of a network they are, and whether they act as the modules they were made to be."""
 
 import numpy
 import torch
@@ -52,8 +52,9 @@ def own_share(intact, hits, images_per_class, own):
 def function_rows(networks, seed, data_dir, device, jobs):
     """The own-share of each planted group of each network, silenced in all layers at once.
 
-    Beside it, the mean of RANDOM_SETS of as many random neurons per layer.  `excess` is the own-share less the share of classes
-    that are the group's own, divided by 1 less that: 0 by chance, 1 if only its own classes lose.
+    Beside it, the mean of RANDOM_SETS of as many random neurons per layer.  `excess` is the own-share less the share of
+    classes that are the group's own, divided by 1 less that: 0 by chance, 1 if only its own classes lose.  `change` is
+    that of balanced accuracy.
     """
     modules, controls = [], []
     for network in networks:

@@ -1,8 +1,8 @@
-"""Power: how often the own test of each study says that a network is modular, and how often where nothing is to be found.
+"""Power: how often the own test of each study calls a network modular, and how often where nothing is to be found.
 
-Every test gives a row per network with its `p`.  Rows of the condition CONTROL are tests of which it is known that their
-null is true: of random neurons for candidates, of networks that were never trained, of clusters that mean nothing.  The
-share of these with p <= LEVEL is to be LEVEL.
+Each test gives a row per network with its `p`.  Rows of the condition CONTROL are tests of which it is known that their
+null is true: of random neurons instead of candidates, of networks that were never trained, of random partitions.  The
+share of these with p <= LEVEL should be LEVEL, or less where few values of p are possible.
 """
 
 import numpy
@@ -40,9 +40,9 @@ CASPER_CLUSTERS, CASPER_DRAWS = 16, 19
 def candidate_tests(networks, untrained, seed, data_dir, device, jobs):
     """Do the modules of a network's candidates lie higher among matched modules than chance (study 1)?
 
-    The mean percentile of the candidates among MATCHED_MODULES matched modules, against that of CHOICES choices of random
-    modules, one matched module for each candidate, and of as many random neurons of the same layers, with the same rule.
-    The controls are one such choice instead of the candidates.
+    The statistic is the mean percentile of the candidates among MATCHED_MODULES matched modules.  It is compared with
+    that of CHOICES choices of random modules, a matched one for each candidate, and of as many random neurons of the
+    same layers, treated by the same rule.  The controls are one such choice in the candidates' place.
     """
     chosen, generators = [], []
     for network in networks:
@@ -154,10 +154,10 @@ def power_rows(studies, networks, untrained, seed, data_dir, device, jobs):
 
 
 def pooled_power(rows):
-    """The share of networks of each condition, and of the controls, of which each test says that they are modular.
+    """The share of networks of each condition, and of the controls, that each test calls modular.
 
-    With its 95 % Wilson interval, and the mean of the statistic, its `value`, with one over seeds.  at_level: whether there are no more than there
-    would be by chance, at the upper end of a binomial interval of 99 %.
+    With its 95 % Wilson interval; `value` is the mean of the statistic, with its interval over seeds.  at_level: whether
+    there are no more than the upper end of a 99 % binomial interval allows at LEVEL.
     """
     lines = []
     for group in grouped(rows, "study", "test", "condition"):
@@ -166,7 +166,7 @@ def pooled_power(rows):
         low, high = wilson_interval(share, len(group))
         line = {key: group[0][key] for key in ("study", "test", "condition", "leak")}
         line |= {"networks": len(group), "modular": modular, "share": share, "low": low, "high": high}
-        line["at_level"] = modular <= scipy.stats.binom.ppf(0.995, len(group), LEVEL)
+        line["at_level"] = bool(modular <= scipy.stats.binom.ppf(0.995, len(group), LEVEL))
         lines.append(line | over_seeds(group, "value", "value_"))
     return lines
 

@@ -114,7 +114,7 @@ def _partitions(network, names, clusters, seed, data_dir, device):
 
 
 def recovery_rows(network, partitions, seed):
-    """How well each partition agrees with the groups of a network, and with the same groups dealt out anew per layer."""
+    """How well each partition agrees with the groups of a network, and with these dealt out anew in each layer."""
     widths = network.model.hidden_sizes
     groups = numpy.array(network.groups)
     generator = torch.Generator().manual_seed(seed + network.number)

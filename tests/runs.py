@@ -13,7 +13,8 @@ ABLATION = "are_modules_indegree_nobetween.py"
 CLUSTERING = "are_modules_clusterable.py"
 SPECIALIZATION = "are_modules_specialized.py"
 SIMILARITY = "are_modules_upstream_downstream.py"
-SCRIPTS = "train.py", "network_analysis.py", ABLATION, CLUSTERING, SPECIALIZATION, SIMILARITY, "benchmark.py"
+RECOVERY = "are_modules_recovered.py"
+SCRIPTS = "train.py", "network_analysis.py", ABLATION, CLUSTERING, SPECIALIZATION, SIMILARITY, RECOVERY, "benchmark.py"
 
 SIZES = ["small", pytest.param("full", marks=pytest.mark.long)]
 """What is published is published of networks of full size; whatever else is so, is so of small ones."""

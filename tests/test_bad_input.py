@@ -16,7 +16,8 @@ ABLATION = "are_modules_indegree_nobetween.py"
 CLUSTERING = "are_modules_clusterable.py"
 SPECIALIZATION = "are_modules_specialized.py"
 SIMILARITY = "are_modules_upstream_downstream.py"
-ANALYSES = ["network_analysis.py", ABLATION, CLUSTERING, SPECIALIZATION, SIMILARITY]
+RECOVERY = "are_modules_recovered.py"
+ANALYSES = ["network_analysis.py", ABLATION, CLUSTERING, SPECIALIZATION, SIMILARITY, RECOVERY]
 
 
 def contents(folder):

@@ -12,7 +12,18 @@ import sys
 import pytest
 import torch
 from conftest import REPOSITORY, call, shell, succeed
-from runs import ABLATION, CLUSTERING, SCRIPTS, SIMILARITY, SPECIALIZATION, figures_are_there, record, same_files, table
+from runs import (
+    ABLATION,
+    CLUSTERING,
+    RECOVERY,
+    SCRIPTS,
+    SIMILARITY,
+    SPECIALIZATION,
+    figures_are_there,
+    record,
+    same_files,
+    table,
+)
 from scipy.stats import ks_2samp
 from torch import nn
 
@@ -418,6 +429,7 @@ def test_a_reader_that_stops_early_is_no_error(workshop, readme_network, tmp_pat
         (CLUSTERING, "--shuffles"),
         (SPECIALIZATION, "--draws"),
         (SIMILARITY, "--untrained"),
+        (RECOVERY, "--power"),
         ("benchmark.py", "--repeats"),
     ],
 )
@@ -436,6 +448,7 @@ TASKS = {
     CLUSTERING: "--shuffles 3 --clusters 5 --lesions",
     SPECIALIZATION: "--clusters 4 --draws 3",
     SIMILARITY: "--untrained 3 --restarts 3 --seed 2",
+    RECOVERY: "--clusters 4",
 }
 """Options of each script, the work of which is then of several tasks."""
 

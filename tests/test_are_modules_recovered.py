@@ -1,0 +1,130 @@
+"""Known modules end to end, on real digits: small networks here, and what the run of the README wrote."""
+
+import pytest
+from conftest import succeed
+from runs import RECOVERY, figures_are_there, record, table
+
+import modularity.power
+from mlp.network import load_records
+from modularity.power import CONTROL
+from modularity.recovery import DEFINITIONS
+
+STUDIES = "candidates,clusterability,specialization,similarity"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Two networks of two halves, and the same two with all weights: (place, what the analysis printed)."""
+    place = tmp_path_factory.mktemp("planted")
+    options = "--digits 3,5,7,8 --hidden-layers 12,10 --epochs 4 --planted-groups 2 --leak 0,1 --networks 2".split()
+    succeed("train.py", *options, "--save-dir", place, "--figures-dir", place)
+    options = ["--clusters", "2,4", "--power", STUDIES, "--untrained", "19", "--figures-dir", place]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(modularity.power, "CONTROLS", 3)
+        return place, succeed(RECOVERY, place / "mlp_mnist3578.pt", *options)
+
+
+def test_halves_are_found_and_ordinary_networks_have_none(small):
+    place, done = small
+    rows = table(place / "recovery.csv")
+    assert {row["definition"] for row in rows} == set(DEFINITIONS)
+    for row in rows:
+        assert row["condition"] == f"leak {float(row['leak']):g}"
+        assert row["asked"] in ("2", "4") if row["family"] in ("weights", "activations") else row["asked"] == ""
+        for score in ("adjusted_rand", "homogeneity"):
+            assert row[score] == "" or -1 <= float(row[score]) <= 1 + 1e-9
+    for network in "01":
+        (cut,) = (
+            row
+            for row in rows
+            if (row["definition"], row["asked"], row["network"]) == ("weights, without pixels", "2", network)
+        )
+        assert float(cut["adjusted_rand"]) == 1
+    shown = record(place / "recovery.json")["headlines"]
+    assert len(shown) == 2 * len(DEFINITIONS)
+    scores = {(line["definition"], line["condition"]): line for line in shown}
+    assert scores["backward_jac", "leak 0"]["mean"] > 0.9
+    assert scores["backward_jac", "leak 0"]["score"] == "homogeneity"
+    assert scores["weights, without pixels", "leak 0"]["score"] == "adjusted_rand"
+    assert scores["weights, without pixels", "leak 1"]["mean"] < 0.5
+    lines = [line for line in done.stdout.splitlines() if line.strip().startswith("weights, without pixels")]
+    assert lines[0].split() == ["weights,", "without", "pixels", "1.00", "±", "0.00", *lines[0].split()[6:]]
+    assert figures_are_there(place, "recovery", "recovery_clusters", "recovery_power", "recovery_agreement")
+
+
+def test_halves_serve_their_own_classes(small):
+    place, done = small
+    rows = table(place / "recovery_function.csv")
+    assert len(rows) == 4 * 2
+    for row in rows:
+        assert 0 <= float(row["own_share"]) <= 1
+        assert float(row["excess"]) == pytest.approx(2 * float(row["own_share"]) - 1)
+    halves, ordinary = record(place / "recovery_function.json")["pooled"]
+    assert halves["own_share_mean"] > 0.75 > ordinary["own_share_mean"]
+    assert halves["random_own_share_mean"] < 0.7
+    share = f"{100 * halves['own_share_mean']:.0f} %"
+    assert f"at leak 0, {share} of what silencing a planted group costs is lost by its own classes" in done.stdout
+
+
+def test_modules_of_candidates_are_pure_where_groups_are(small):
+    place, _ = small
+    for row in table(place / "recovery_purity.csv"):
+        if row["candidates"] == "0":
+            assert row["purity"] == row["percentile"] == ""
+            continue
+        assert 0.5 <= float(row["purity"]) <= 1
+        assert 0 < float(row["percentile"]) < 100
+        if row["leak"] == "0.0":
+            assert float(row["purity"]) == 1
+
+
+def test_every_study_is_asked(small):
+    place, done = small
+    rows = table(place / "recovery_power.csv")
+    assert {row["study"] for row in rows} == set(STUDIES.split(","))
+    assert {row["condition"] for row in rows} == {"leak 0", "leak 1", CONTROL}
+    for line in record(place / "recovery_power.json")["pooled"]:
+        keys = "study", "test", "condition"
+        own = [row for row in rows if all(row[key] == line[key] for key in keys)]
+        assert line["networks"] == len(own)
+        assert line["modular"] == sum(float(row["p"]) <= 0.05 for row in own)
+        assert 0 <= line["low"] <= line["share"] <= line["high"] <= 1
+        assert f"{line['modular']} of {line['networks']}" in done.stdout
+    printed = done.stdout.splitlines()[-1]
+    assert printed.startswith("Verdict: at leak 0")
+    assert "tests call more networks of leak 0 modular than 5%" in printed
+
+
+def test_agreement_is_that_of_networks_without_groups(small, tmp_path, many):
+    place, _ = small
+    rows = table(place / "recovery_agreement.csv")
+    assert {row["condition"] for row in rows} == {"leak 1"}
+    pairs = len(DEFINITIONS) * (len(DEFINITIONS) - 1) // 2
+    assert len(rows) == 2 * pairs
+
+    done = succeed(RECOVERY, many / "mlp_mnist357.pt", "--clusters", "4,3", "--figures-dir", tmp_path)
+    stems = {path.stem for path in tmp_path.iterdir()}
+    assert stems == {"recovery_agreement"}, "nothing is planted here"
+    rows = table(tmp_path / "recovery_agreement.csv")
+    assert len(rows) == 4 * pairs
+    for pooled in record(tmp_path / "recovery_agreement.json")["pooled"]:
+        own = [row["adjusted_rand"] for row in rows if all(row[key] == pooled[key] for key in ("definition", "other"))]
+        assert pooled["mean"] == pytest.approx(sum(map(float, own)) / 4)
+    assert "where nothing is planted, definitions agree" in done.stdout.splitlines()[-1]
+    assert "leak" not in done.stdout
+
+
+def test_softly_planted_groups(tmp_path):
+    options = "--digits 3,5,7 --hidden-layers 10,8 --epochs 1 --init clusterable --networks 2 --save-dir".split()
+    succeed("train.py", *options, tmp_path, "--figures-dir", tmp_path)
+    options = "--clusters 3 --definitions weights,downstream --figures-dir".split()
+    done = succeed(RECOVERY, tmp_path / "mlp_mnist357.pt", *options, tmp_path)
+    rows = table(tmp_path / "recovery.csv")
+    assert {row["groups"] for row in rows} == {"3"}
+    assert {row["leak"] for row in rows} == {""}
+    assert {row["family"] for row in rows} == {"weights", "downstream"}
+    assert len(table(tmp_path / "recovery_function.csv")) == 2 * 3
+    assert "recovery_agreement.csv" not in {path.name for path in tmp_path.iterdir()}
+    assert "at unpruned" in done.stdout
+    networks = load_records(tmp_path / "mlp_mnist357.pt")[0]
+    assert all(len(network.groups) == 18 for network in networks)
