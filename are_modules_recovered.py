@@ -2,10 +2,11 @@
 
     python are_modules_recovered.py [CHECKPOINT ...]
 
-Of networks with planted groups (train.py --planted-groups, or --init clusterable) it writes to --figures-dir recovery.csv
-and .json (how well each partition agrees with the groups), recovery_function.* (what the groups do), recovery_purity.*
-(the modules of the first study), recovery and recovery_clusters (.png, .pdf); with --power also recovery_power.*; and of
-networks without them recovery_agreement.* (of each two definitions).
+Of networks with planted groups (train.py --planted-groups or --init clusterable) it writes to --figures-dir: recovery (how
+well each partition agrees with the groups), recovery_function (what the groups do), recovery_purity (the modules of the
+first study); of networks without groups: recovery_agreement (of each two definitions); and with --power: recovery_power.
+Each is a .csv and .json of what networks say together, with another of every network, <name>_networks; and recovery,
+recovery_clusters, recovery_power and recovery_agreement are figures (.png, .pdf).
 """
 
 import report.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
@@ -68,35 +69,34 @@ def main(argv=None):
         functions = function_rows(planted, args.seed, *where)
         purities = [purity_row(network, args.seed) for network in planted]
         function, purity = pooled_function(functions), pooled_purity(purities, args.seed)
-        save_results(figures / "recovery", rows, record | {"headlines": shown, "pooled": recovery})
-        save_results(figures / "recovery_function", functions, record | {"pooled": function})
-        save_results(figures / "recovery_purity", purities, record | {"pooled": purity})
+        save_both(figures / "recovery", recovery, rows, record)
+        save_both(figures / "recovery_function", function, functions, record)
+        save_both(figures / "recovery_purity", purity, purities, record)
         title = f"Do definitions find planted modules? (n = {networks_of(planted)}; 95 % intervals)"
         save_figure(plot_recovery(shown, function, title), figures / "recovery")
-        save_figure(plot_clusters_asked(recovery, title), figures / "recovery_clusters")
-        saved += ["{recovery,recovery_function,recovery_purity}.{csv,json}", "{recovery,recovery_clusters}.{png,pdf}"]
+        saved += [f"recovery{what}{{,_networks}}.{{csv,json}}" for what in ("", "_function", "_purity")]
+        saved.append("recovery.{png,pdf}")
+        if asking := [line for line in recovery if line["asked"] is not None]:
+            save_figure(plot_clusters_asked(asking, title), figures / "recovery_clusters")
+            saved.append("recovery_clusters.{png,pdf}")
     if args.power:
         tests = power_rows(args.power, networks, args.untrained, args.seed, *where)
         power = pooled_power(tests)
-        save_results(figures / "recovery_power", tests, record | {"pooled": power})
+        save_both(figures / "recovery_power", power, tests, record)
         title = f"How often does each study's own test say modular? (n = {networks_of(networks)}; 95 % intervals)"
         save_figure(plot_power(power, title), figures / "recovery_power")
-        saved.append("recovery_power.{csv,json,png,pdf}")
+        saved += ["recovery_power{,_networks}.{csv,json}", "recovery_power.{png,pdf}"]
     if ordinary:
         agreement = pooled_agreement(agreements)
-        save_results(figures / "recovery_agreement", agreements, record | {"pooled": agreement})
+        save_both(figures / "recovery_agreement", agreement, agreements, record)
         title = f"Agreement of definitions where nothing is planted (n = {networks_of(ordinary)})"
         save_figure(plot_definitions(agreement, title), figures / "recovery_agreement")
-        saved.append("recovery_agreement.{csv,json,png,pdf}")
+        saved += ["recovery_agreement{,_networks}.{csv,json}", "recovery_agreement.{png,pdf}"]
 
     if planted:
-        print(
-            "what the planted groups do when silenced, beside random neurons, and how pure the candidates' modules are:"
-        )
+        print("planted groups, silenced, beside random neurons; and the purity of the candidates' modules:")
         print_function(function, purity)
-        print(
-            "\nrecovery: adjusted Rand index, or homogeneity where the number of clusters is found; ± half a 95 % interval:"
-        )
+        print("\nrecovery (adjusted Rand index, or homogeneity where clusters are found), ± half a 95 % interval:")
         print_recovery(shown)
         findings.append(recovered(shown, function))
     if args.power:
@@ -110,6 +110,12 @@ def main(argv=None):
     for names in saved:
         print(f"saved {figures}/{names}")
     print(f"Verdict: {'; '.join(findings)}.")
+
+
+def save_both(stem, lines, rows, record):
+    """Save what networks say together under a name, and each of them under the same with _networks."""
+    save_results(stem, lines, record)
+    save_results(stem.with_name(f"{stem.name}_networks"), rows, record)
 
 
 def refuse_few_neurons(networks, clusters):

@@ -29,8 +29,8 @@ from mlp.training import train
 from modularity.nulls import matched_modules
 from report.options import REPOSITORY, Parser, integer, run
 from report.results import print_table, run_record, save_results
-from report.speed import ablation_times, clustering_times, dropout_training_times, engine_times, plot_engine_times
-from report.speed import pruned_weights, seconds_of, shuffle_times, similarity_times, training_times
+from report.speed import ablation_times, clustering_times, definition_times, dropout_training_times, engine_times
+from report.speed import plot_engine_times, pruned_weights, seconds_of, shuffle_times, similarity_times, training_times
 from report.style import save_figure
 
 README_NETWORK, README_DATA = (PIXELS, 8, 8, 8, 3), DataSet("mnist", (3, 5, 7))
@@ -43,6 +43,7 @@ FILAN_NETWORK, FILAN_DATA, FILAN_IMAGES = (PIXELS, 256, 256, 256, 256, 10), Data
 DROPOUT, ZEROS = 0.5, 0.9
 CLUSTERS, SHUFFLES = 12, 50
 LANGE_NETWORK, SIMILARITY_IMAGES = (PIXELS, 64, 64, 10), 1000
+PLANTED_NETWORK = (PIXELS, 64, 64, 64, 10)
 SESSIONS = {"make: the three scripts": "figures", "make evidence: 100 networks": "evidence"}
 """What users run, and the Makefile's name for it."""
 
@@ -89,6 +90,8 @@ def main(argv=None):
         times = similarity_times(LANGE_NETWORK, *some, args.repeats)
         task = f"8 similarities of neurons, {SIMILARITY_IMAGES} images"
         compare(task, spelled(LANGE_NETWORK), times, "closed forms")
+        times = definition_times(PLANTED_NETWORK, CLUSTERS, FILAN_DATA, args.data_dir)
+        compare("modules by one definition", spelled(PLANTED_NETWORK), times, "all together")
     growth = []
     for width in tqdm(WIDTHS, desc="growth"):
         sizes = (PIXELS, width, width, 10)

@@ -95,10 +95,11 @@ def found_partitions(networks, families, clusters, seed, data_dir, device, jobs)
     """
     names = [name for name in DEFINITIONS if FAMILY_OF[name] in families]
     tasks = [(network, names, clusters, seed, data_dir, device) for network in networks]
-    return mapped(_partitions, tasks, jobs, "definitions", "network")
+    return mapped(partitions_of, tasks, jobs, "definitions", "network")
 
 
-def _partitions(network, names, clusters, seed, data_dir, device):
+def partitions_of(network, names, clusters, seed, data_dir, device):
+    """The partitions of one network, as of `found_partitions`: a task.  names: of DEFINITIONS."""
     network.model.to(device)
     training_images = activation_images(network, seed, data_dir).to(device)
     test_images, _ = network.data.load(False, data_dir, device)

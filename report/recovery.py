@@ -5,7 +5,7 @@ import numpy
 
 from modularity.partitions import FAMILIES
 from modularity.power import CONTROL, LEVEL
-from modularity.recovery import DEFINITIONS
+from modularity.recovery import FAMILY_OF
 from modularity.rows import grouped
 from report.panels import bare, column, figure_of, white_lines
 from report.results import text
@@ -91,9 +91,8 @@ def plot_clusters_asked(lines, title):
 
     lines: `condition`, `leak`, `definition`, `asked`, `homogeneity_mean`, `_low` and `_high`.
     """
-    asking = [line for line in lines if line["asked"] is not None]
-    places = places_of(asking)
-    groups = grouped(asking, "definition")
+    places = places_of(lines)
+    groups = grouped(lines, "definition")
     figure, panels = figure_of(9, 6, title, 2, -(-len(groups) // 2), sharex=True, sharey=True)
     shades = numpy.linspace(0, 0.92, len(places))
     for axes, group in zip(panels.flat, groups):
@@ -106,7 +105,7 @@ def plot_clusters_asked(lines, title):
             style = {"color": color, "marker": "o", "markersize": 3, "label": name}
             axes.plot(column(own, "asked"), column(own, "homogeneity_mean"), **style)
         axes.set_title(group[0]["definition"])
-        axes.set_xticks(sorted({line["asked"] for line in asking}))
+        axes.set_xticks(sorted({line["asked"] for line in lines}))
         axes.set_ylim(-0.08, 1.05)
     for axes in panels[-1]:
         axes.set_xlabel("clusters asked for")
@@ -157,10 +156,11 @@ def plot_definitions(lines, title):
 
     lines: `definition`, `other`, `mean`, the adjusted Rand index.
     """
-    size = len(DEFINITIONS)
+    names = list(dict.fromkeys(line[key] for key in ("definition", "other") for line in lines))
+    size = len(names)
     table = numpy.full((size, size), numpy.nan)
     for line in lines:
-        one, other = (DEFINITIONS.index(line[key]) for key in ("definition", "other"))
+        one, other = (names.index(line[key]) for key in ("definition", "other"))
         table[one, other] = table[other, one] = line["mean"]
     figure, [[axes]] = figure_of(8, 6.8, title)
     image = axes.imshow(table, cmap="cividis", vmin=0, vmax=1)
@@ -168,9 +168,10 @@ def plot_definitions(lines, title):
         if not numpy.isnan(value):
             shown = text("{:.2f}", value).replace("-0.00", "0.00")
             axes.text(*place[::-1], shown, **CENTERED, fontsize=7, color="white" if value < 0.5 else "black")
-    white_lines(axes, numpy.cumsum([len(names) for names in FAMILIES.values()])[:-1] - 0.5, 3)
-    axes.set_xticks(range(size), DEFINITIONS, rotation=60, ha="right")
-    axes.set_yticks(range(size), DEFINITIONS)
+    families = grouped([{"family": FAMILY_OF[name]} for name in names], "family")
+    white_lines(axes, numpy.cumsum(list(map(len, families)))[:-1] - 0.5, 3)
+    axes.set_xticks(range(size), names, rotation=60, ha="right")
+    axes.set_yticks(range(size), names)
     bare(axes)
     bar = figure.colorbar(image, ax=axes, label="adjusted Rand index, mean over layers", fraction=0.04, pad=0.02)
     bar.set_ticks([0, 0.2, 0.4, 0.6, 0.8, 1], labels=["chance: 0", "0.2", "0.4", "0.6", "0.8", "equal: 1"])

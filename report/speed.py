@@ -3,6 +3,7 @@
 import copy
 import time
 from contextlib import redirect_stdout
+from dataclasses import replace
 from itertools import pairwise
 from statistics import median
 
@@ -19,12 +20,14 @@ from torchvision.datasets import MNIST
 from torchvision.transforms import ToTensor
 
 from mlp.model import initial_model
+from mlp.network import Network
 from mlp.training import largest_weights, split_validation, train
 from modularity.ablation import ablated_accuracy
 from modularity.centrality import betweenness
 from modularity.clusterability import COPIES_PER_TASK, clusterings
 from modularity.clustering import KMEANS_STARTS, n_cut, spectral_clusters
 from modularity.graph import neuron_graph, weight_adjacency, without_isolated
+from modularity.recovery import DEFINITIONS, partitions_of
 from modularity.similarity import similarities
 from modularity.tasks import mapped, on_one_core
 from report.panels import figure_of
@@ -217,6 +220,18 @@ def similarity_times(sizes, images, labels, repeats):
         "torch.func": timed(repeats, differentiated),
         "closed forms": timed(repeats, similarities, model, images),
     }
+
+
+def definition_times(sizes, clusters, data, data_dir):
+    """Seconds to divide the hidden neurons by each definition of a module alone, and by all, which share much."""
+    network = Network(initial_model(sizes, seed=0), data)
+
+    def divided(names):  # a new record, since what is computed of a network is kept
+        partitions_of(replace(network), names, (clusters,), 0, data_dir, torch.device("cpu"))
+
+    divided(DEFINITIONS[:1])  # warms up
+    ways = {name: [name] for name in DEFINITIONS} | {"all together": DEFINITIONS}
+    return {way: on_one_core(seconds_of, divided, names) for way, names in ways.items()}
 
 
 @styled

@@ -2,7 +2,7 @@
 
 import pytest
 from conftest import succeed
-from runs import RECOVERY, figures_are_there, record, table
+from runs import RECOVERY, figures_are_there, table
 
 import modularity.power
 from mlp.network import load_records
@@ -26,7 +26,7 @@ def small(tmp_path_factory):
 
 def test_halves_are_found_and_ordinary_networks_have_none(small):
     place, done = small
-    rows = table(place / "recovery.csv")
+    rows = table(place / "recovery_networks.csv")
     assert {row["definition"] for row in rows} == set(DEFINITIONS)
     for row in rows:
         assert row["condition"] == f"leak {float(row['leak']):g}"
@@ -40,13 +40,19 @@ def test_halves_are_found_and_ordinary_networks_have_none(small):
             if (row["definition"], row["asked"], row["network"]) == ("weights, without pixels", "2", network)
         )
         assert float(cut["adjusted_rand"]) == 1
-    shown = record(place / "recovery.json")["headlines"]
-    assert len(shown) == 2 * len(DEFINITIONS)
-    scores = {(line["definition"], line["condition"]): line for line in shown}
-    assert scores["backward_jac", "leak 0"]["mean"] > 0.9
-    assert scores["backward_jac", "leak 0"]["score"] == "homogeneity"
-    assert scores["weights, without pixels", "leak 0"]["score"] == "adjusted_rand"
-    assert scores["weights, without pixels", "leak 1"]["mean"] < 0.5
+    lines = {(line["definition"], line["asked"], line["condition"]): line for line in table(place / "recovery.csv")}
+    assert len(lines) == 2 * (2 * 6 + 8)
+    assert float(lines["backward_jac", "", "leak 0"]["homogeneity_mean"]) > 0.9
+    assert float(lines["weights, without pixels", "2", "leak 1"]["adjusted_rand_mean"]) < 0.5
+    for (definition, asked, condition), line in lines.items():
+        own = [
+            row
+            for row in rows
+            if [row[key] for key in ("definition", "asked", "condition")] == [definition, asked, condition]
+        ]
+        assert len(own) == int(line["seeds"]) == 2
+        mean = sum(float(row["homogeneity"]) for row in own) / 2
+        assert float(line["homogeneity_mean"]) == pytest.approx(mean)
     lines = [line for line in done.stdout.splitlines() if line.strip().startswith("weights, without pixels")]
     assert lines[0].split() == ["weights,", "without", "pixels", "1.00", "±", "0.00", *lines[0].split()[6:]]
     assert figures_are_there(place, "recovery", "recovery_clusters", "recovery_power", "recovery_agreement")
@@ -54,21 +60,21 @@ def test_halves_are_found_and_ordinary_networks_have_none(small):
 
 def test_halves_serve_their_own_classes(small):
     place, done = small
-    rows = table(place / "recovery_function.csv")
+    rows = table(place / "recovery_function_networks.csv")
     assert len(rows) == 4 * 2
     for row in rows:
         assert 0 <= float(row["own_share"]) <= 1
         assert float(row["excess"]) == pytest.approx(2 * float(row["own_share"]) - 1)
-    halves, ordinary = record(place / "recovery_function.json")["pooled"]
-    assert halves["own_share_mean"] > 0.75 > ordinary["own_share_mean"]
-    assert halves["random_own_share_mean"] < 0.7
-    share = f"{100 * halves['own_share_mean']:.0f} %"
+    halves, ordinary = table(place / "recovery_function.csv")
+    assert float(halves["own_share_mean"]) > 0.75 > float(ordinary["own_share_mean"])
+    assert float(halves["random_own_share_mean"]) < 0.7
+    share = f"{100 * float(halves['own_share_mean']):.0f} %"
     assert f"at leak 0, {share} of what silencing a planted group costs is lost by its own classes" in done.stdout
 
 
 def test_modules_of_candidates_are_pure_where_groups_are(small):
     place, _ = small
-    for row in table(place / "recovery_purity.csv"):
+    for row in table(place / "recovery_purity_networks.csv"):
         if row["candidates"] == "0":
             assert row["purity"] == row["percentile"] == ""
             continue
@@ -80,15 +86,15 @@ def test_modules_of_candidates_are_pure_where_groups_are(small):
 
 def test_every_study_is_asked(small):
     place, done = small
-    rows = table(place / "recovery_power.csv")
+    rows = table(place / "recovery_power_networks.csv")
     assert {row["study"] for row in rows} == set(STUDIES.split(","))
     assert {row["condition"] for row in rows} == {"leak 0", "leak 1", CONTROL}
-    for line in record(place / "recovery_power.json")["pooled"]:
+    for line in table(place / "recovery_power.csv"):
         keys = "study", "test", "condition"
         own = [row for row in rows if all(row[key] == line[key] for key in keys)]
-        assert line["networks"] == len(own)
-        assert line["modular"] == sum(float(row["p"]) <= 0.05 for row in own)
-        assert 0 <= line["low"] <= line["share"] <= line["high"] <= 1
+        assert int(line["networks"]) == len(own)
+        assert int(line["modular"]) == sum(float(row["p"]) <= 0.05 for row in own)
+        assert 0 <= float(line["low"]) <= float(line["share"]) <= float(line["high"]) <= 1
         assert f"{line['modular']} of {line['networks']}" in done.stdout
     printed = done.stdout.splitlines()[-1]
     assert printed.startswith("Verdict: at leak 0")
@@ -97,19 +103,19 @@ def test_every_study_is_asked(small):
 
 def test_agreement_is_that_of_networks_without_groups(small, tmp_path, many):
     place, _ = small
-    rows = table(place / "recovery_agreement.csv")
+    rows = table(place / "recovery_agreement_networks.csv")
     assert {row["condition"] for row in rows} == {"leak 1"}
     pairs = len(DEFINITIONS) * (len(DEFINITIONS) - 1) // 2
     assert len(rows) == 2 * pairs
 
     done = succeed(RECOVERY, many / "mlp_mnist357.pt", "--clusters", "4,3", "--figures-dir", tmp_path)
     stems = {path.stem for path in tmp_path.iterdir()}
-    assert stems == {"recovery_agreement"}, "nothing is planted here"
-    rows = table(tmp_path / "recovery_agreement.csv")
+    assert stems == {"recovery_agreement", "recovery_agreement_networks"}, "nothing is planted here"
+    rows = table(tmp_path / "recovery_agreement_networks.csv")
     assert len(rows) == 4 * pairs
-    for pooled in record(tmp_path / "recovery_agreement.json")["pooled"]:
+    for pooled in table(tmp_path / "recovery_agreement.csv"):
         own = [row["adjusted_rand"] for row in rows if all(row[key] == pooled[key] for key in ("definition", "other"))]
-        assert pooled["mean"] == pytest.approx(sum(map(float, own)) / 4)
+        assert float(pooled["mean"]) == pytest.approx(sum(map(float, own)) / 4)
     assert "where nothing is planted, definitions agree" in done.stdout.splitlines()[-1]
     assert "leak" not in done.stdout
 
@@ -119,11 +125,11 @@ def test_softly_planted_groups(tmp_path):
     succeed("train.py", *options, tmp_path, "--figures-dir", tmp_path)
     options = "--clusters 3 --definitions weights,downstream --figures-dir".split()
     done = succeed(RECOVERY, tmp_path / "mlp_mnist357.pt", *options, tmp_path)
-    rows = table(tmp_path / "recovery.csv")
+    rows = table(tmp_path / "recovery_networks.csv")
     assert {row["groups"] for row in rows} == {"3"}
     assert {row["leak"] for row in rows} == {""}
     assert {row["family"] for row in rows} == {"weights", "downstream"}
-    assert len(table(tmp_path / "recovery_function.csv")) == 2 * 3
+    assert len(table(tmp_path / "recovery_function_networks.csv")) == 2 * 3
     assert "recovery_agreement.csv" not in {path.name for path in tmp_path.iterdir()}
     assert "at unpruned" in done.stdout
     networks = load_records(tmp_path / "mlp_mnist357.pt")[0]

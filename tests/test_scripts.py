@@ -221,6 +221,7 @@ def test_benchmark_measures_every_way(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(benchmark, "SHUFFLES", 2)
     monkeypatch.setattr(benchmark, "LANGE_NETWORK", (784, 5, 4, 10))
     monkeypatch.setattr(benchmark, "SIMILARITY_IMAGES", 20)
+    monkeypatch.setattr(benchmark, "PLANTED_NETWORK", (784, 8, 8, 10))
     monkeypatch.setattr(benchmark, "SESSIONS", {"make clean": "clean"})  # of a copy
     benchmark.main(["--repeats", "1", "--beside", str(REPOSITORY), "--figures-dir", str(tmp_path)])
     rows = table(tmp_path / "benchmark.csv")
@@ -241,6 +242,8 @@ def test_benchmark_measures_every_way(monkeypatch, tmp_path, capsys):
         "on 1 cores",
         "torch.func",
         "closed forms",
+        "backward_jac",
+        "all together",
     }
     n_cuts = {row["way"] for row in rows if "n-cut" in row["way"]}
     assert len(n_cuts) == 2
