@@ -6,6 +6,8 @@
 # make clusterability  are the weights made of clusters?  trains and analyses the networks of Filan et al.
 # make specialization  are clusters of neurons specialised?  trains and analyses the networks of Casper et al.
 # make similarity      do neurons see alike, or act alike?  trains and analyses the networks of Lange et al.
+# make recovery        do these methods find modules that are known to be there?  plants some, and looks
+# make agreement       do they agree?  on the networks of the three studies before, which must be there
 # make benchmark       how fast all this is, side by side with the obvious ways
 
 PYTHON ?= python3
@@ -13,7 +15,7 @@ BIN = .venv/bin
 OLDEST = .venv-oldest/bin
 
 .PHONY: figures centralities ablation test test-long test-all test-oldest
-.PHONY: evidence clusterability specialization similarity benchmark clean
+.PHONY: evidence clusterability specialization similarity recovery agreement benchmark clean
 
 figures: .venv/installed
 	$(BIN)/python train.py
@@ -62,6 +64,26 @@ similarity: .venv/installed
 	$(LANGE) --l1 1e-5,1e-4,1e-3 --save-dir mlp/lange_l1 --figures-dir figures/lange_l1
 	$(BIN)/python are_modules_upstream_downstream.py mlp/lange_dropout/mlp_mnist0123456789.pt \
 		mlp/lange_l2/mlp_mnist0123456789.pt mlp/lange_l1/mlp_mnist0123456789.pt --figures-dir figures/similarity
+
+PLANT = $(BIN)/python train.py --digits 0-9 --planted-groups 2 --leak 0,0.02,0.05,0.1,0.2,0.5,1 --epochs 100 --early-stopping 6
+SOFT = mlp/filan_clusterable/mlp_mnist0123456789
+
+recovery: .venv/installed
+	$(PLANT) --hidden-layers 64,64,64 --networks 10 --separate-batches --save-dir mlp/planted --figures-dir figures/planted
+	$(BIN)/python are_modules_recovered.py mlp/planted/mlp_mnist0123456789.pt \
+		--power candidates,clusterability,specialization,similarity --figures-dir figures/recovery
+	$(PLANT) --hidden-layers 16,16,16 --networks 50 --save-dir mlp/planted_16 --figures-dir figures/planted_16
+	$(BIN)/python are_modules_recovered.py mlp/planted_16/mlp_mnist0123456789.pt \
+		--definitions downstream --power candidates --figures-dir figures/recovery_16
+	$(BIN)/python train.py --recipe filan --dropout 0 --init clusterable --networks 3 --separate-batches \
+		--save-dir mlp/filan_clusterable --figures-dir figures/filan_clusterable
+	$(BIN)/python are_modules_clusterable.py $(SOFT).pt $(SOFT)_unpruned.pt --figures-dir figures/recovery_clusterable
+	$(BIN)/python are_modules_recovered.py $(SOFT).pt $(SOFT)_unpruned.pt --clusters 12 \
+		--figures-dir figures/recovery_clusterable
+
+agreement: .venv/installed
+	$(BIN)/python are_modules_recovered.py $(call FILAN) $(CASPER).pt $(CASPER)_unpruned.pt --figures-dir figures/agreement_256
+	$(BIN)/python are_modules_recovered.py mlp/lange_dropout/mlp_mnist0123456789.pt --figures-dir figures/agreement_64
 
 benchmark: .venv/installed
 	$(BIN)/python benchmark.py

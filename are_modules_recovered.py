@@ -2,11 +2,11 @@
 
     python are_modules_recovered.py [CHECKPOINT ...]
 
-Of networks with planted groups (train.py --planted-groups or --init clusterable) it writes to --figures-dir: recovery (how
-well each partition agrees with the groups), recovery_function (what the groups do), recovery_purity (the modules of the
-first study); of networks without groups: recovery_agreement (of each two definitions); and with --power: recovery_power.
-Each is a .csv and .json of what networks say together, with another of every network, <name>_networks; and recovery,
-recovery_clusters, recovery_power and recovery_agreement are figures (.png, .pdf).
+Of networks with planted groups (train.py --planted-groups or --init clusterable) it writes to --figures-dir: recovery
+(how well each partition agrees with the groups), recovery_function (what the groups do), recovery_purity (the modules of
+the first study); of networks without groups: recovery_agreement (of each two definitions); and with --power:
+recovery_power.  Each is a .csv and .json of what networks say together, with another of every network, <name>_networks;
+and recovery, recovery_clusters, recovery_power and recovery_agreement are figures (.png, .pdf).
 """
 
 import report.interruption  # first: Ctrl-C while the rest is imported is one sentence, too

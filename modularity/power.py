@@ -156,8 +156,8 @@ def power_rows(studies, networks, untrained, seed, data_dir, device, jobs):
 def pooled_power(rows):
     """The share of networks of each condition, and of the controls, that each test calls modular.
 
-    With its 95 % Wilson interval; `value` is the mean of the statistic, with its interval over seeds.  at_level: whether
-    there are no more than the upper end of a 99 % binomial interval allows at LEVEL.
+    With its 95 % Wilson interval; `value` is the mean of the statistic, with its interval over seeds.  at_level:
+    whether there are no more than the upper end of a 99 % binomial interval allows at LEVEL.
     """
     lines = []
     for group in grouped(rows, "study", "test", "condition"):

@@ -25,10 +25,10 @@ POWER_PANELS = {
 
 
 def places_of(lines):
-    """{condition: place on the axis}: first those with a leak, from the least to the most, then all others."""
+    """{condition: place on the axis}: first those with a leak, from the least to the most, then others, controls last."""
     leaks = {line["condition"]: line["leak"] for line in lines}
     order = sorted(leaks, key=lambda name: (name == CONTROL, numpy.isnan(leaks[name]), numpy.nan_to_num(leaks[name])))
-    return {name: place for place, name in enumerate(order)}
+    return {name: place + 0.6 * (name == CONTROL) for place, name in enumerate(order)}
 
 
 def draw_conditions(axes, places, lines, key, look, shift, label):
@@ -49,11 +49,11 @@ def label_conditions(axes, places, lines):
     """The names of the conditions below an axis: their leaks, where they have any."""
     leaks = {line["condition"]: line["leak"] for line in lines}
     named = [name if numpy.isnan(leaks[name]) or name == CONTROL else f"{leaks[name]:g}" for name in places]
-    crowded = max(map(len, named)) > 5
+    crowded = max(map(len, named)) > len(CONTROL)
     axes.set_xticks(list(places.values()), named, **({"rotation": 30, "ha": "right"} if crowded else {}))
     if not all(numpy.isnan(leak) for leak in leaks.values()):
         axes.set_xlabel("leak between planted groups")
-    axes.set_xlim(-0.4, len(places) - 0.6)
+    axes.set_xlim(-0.4, max(places.values()) + 0.4)
 
 
 @styled
@@ -73,7 +73,13 @@ def plot_recovery(lines, functions, title):
         middle, low, high = (column(functions, f"excess_{key}") for key in ("mean", "low", "high"))
         axes.fill_between(at, low, high, color=GREY, alpha=0.25, linewidth=0)
         axes.plot(
-            at, middle, color=GREY, linewidth=5, alpha=0.5, label="function of the groups", solid_capstyle="round"
+            at,
+            middle,
+            color=GREY,
+            linewidth=5,
+            alpha=0.5,
+            label="function: own-share above chance",
+            solid_capstyle="round",
         )
         own = [line for line in lines if line["family"] == family]
         for place, (group, look) in enumerate(zip(grouped(own, "definition"), LOOKS)):
@@ -81,7 +87,7 @@ def plot_recovery(lines, functions, title):
         label_conditions(axes, places, lines)
         axes.set_title(f"{family}\n({SCORE_NAMES[own[0]['score']]})", fontsize=9)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), fontsize=8)
-    panels[0].set(ylabel="recovery (1: found exactly)", ylim=(-0.12, 1.05))
+    panels[0].set(ylabel="recovery (1: found exactly)", ylim=(-0.3, 1.05))
     return figure
 
 
@@ -142,7 +148,7 @@ def plot_power(lines, title):
         label_conditions(axes, places, lines)
         axes.set_title(name)
         axes.set_ylim(-4, 104)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), fontsize=8)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=8)
     for axes in panels[:, 0]:
         axes.set_ylabel("networks called modular (%)")
     for axes in panels.flat[len(drawn) :]:
