@@ -3,7 +3,7 @@
     python are_modules_recovered.py [CHECKPOINT ...]
 
 Of networks with planted groups (train.py --planted-groups or --init clusterable) it writes to --figures-dir: recovery
-(how well each partition agrees with the groups), recovery_function (what the groups do), recovery_purity (the modules of
+(how well each partition agrees with the groups), recovery_function (what the groups do), recovery_purity (modules of
 the first study); of networks without groups: recovery_agreement (of each two definitions); and with --power:
 recovery_power.  Each is a .csv and .json of what networks say together, with another of every network, <name>_networks;
 and recovery, recovery_clusters, recovery_power and recovery_agreement are figures (.png, .pdf).
@@ -13,10 +13,10 @@ import report.interruption  # first: Ctrl-C while the rest is imported is one se
 
 from mlp import InputError
 from mlp.files import writable_folder
-from mlp.network import refuse_different
+from mlp.network import CONTROL
 from modularity.partitions import FAMILIES
-from modularity.planted import function_rows, is_ordinary, pooled_function
-from modularity.power import CONTROL, CONTROLS, LEVEL, STUDIES, pooled_power, power_rows
+from modularity.planted import function_rows, group_count, is_ordinary, pooled_function
+from modularity.power import CONTROLS, LEVEL, STUDIES, pooled_power, power_rows, refuse_untestable
 from modularity.recovery import agreement_rows, found_partitions, headlines, pooled_agreement, pooled_purity
 from modularity.recovery import pooled_recovery, purity_row, recovery_rows
 from modularity.rows import defined_mean, grouped
@@ -47,9 +47,8 @@ def parse_args(argv):
 def main(argv=None):
     args = parse_args(argv)
     networks, abouts = selected_conditions(args)
-    refuse_few_neurons(networks, args.clusters)
-    if "similarity" in args.power:
-        refuse_different(networks)
+    refuse_few_neurons(networks, args.clusters if {"weights", "activations"} & set(args.definitions) else ())
+    refuse_untestable(networks, args.power)
     figures = writable_folder(args.figures_dir)
     record = run_record(args, device=args.device, seed=args.seed, checkpoints=abouts)
     where = args.data_dir, args.device, args.jobs
@@ -65,7 +64,8 @@ def main(argv=None):
             agreements += agreement_rows(network, partitions, args.clusters[-1])
     findings, saved = [], []
     if planted:
-        recovery, shown = pooled_recovery(rows), headlines(pooled_recovery(rows))
+        recovery = pooled_recovery(rows)
+        shown = headlines(recovery)
         functions = function_rows(planted, args.seed, *where)
         purities = [purity_row(network, args.seed) for network in planted]
         function, purity = pooled_function(functions), pooled_purity(purities, args.seed)
@@ -83,7 +83,9 @@ def main(argv=None):
         tests = power_rows(args.power, networks, args.untrained, args.seed, *where)
         power = pooled_power(tests)
         save_both(figures / "recovery_power", power, tests, record)
-        title = f"How often does each study's own test say modular? (n = {networks_of(networks)}; 95 % intervals)"
+        title = (
+            f"How often do tests of each study call a network modular? (n = {networks_of(networks)}; 95 % intervals)"
+        )
         save_figure(plot_power(power, title), figures / "recovery_power")
         saved += ["recovery_power{,_networks}.{csv,json}", "recovery_power.{png,pdf}"]
     if ordinary:
@@ -100,7 +102,7 @@ def main(argv=None):
         print_recovery(shown)
         findings.append(recovered(shown, function))
     if args.power:
-        print(f"\nnetworks that each study's own test calls modular (p <= {LEVEL}):")
+        print(f"\nnetworks that tests of each study call modular (p <= {LEVEL}):")
         print_power(power)
         findings.append(noticed(power))
     if ordinary:
@@ -119,11 +121,13 @@ def save_both(stem, lines, rows, record):
 
 
 def refuse_few_neurons(networks, clusters):
-    """Raise InputError if a network has fewer hidden neurons than clusters are asked for."""
+    """Raise InputError if a network has fewer hidden neurons than planted groups, or than clusters are asked for."""
     for network in networks:
         hidden = sum(network.model.hidden_sizes)
-        if max(clusters) > hidden:
-            few = f"the networks of {network.condition} have {hidden} hidden neurons"
+        few = f"the networks of {network.condition} have {hidden} hidden neurons"
+        if group_count(network) > hidden:
+            raise InputError(f"{few}, fewer than planted groups; train wider ones")
+        if max(clusters, default=0) > hidden:
             raise InputError(f"--clusters {max(clusters)}: {few}; choose from 2 to {hidden}")
 
 
@@ -192,29 +196,26 @@ def recovered(lines, function):
     """What is found of the groups of the condition that is planted most firmly."""
     first = in_order(lines)[0]
     acting = next(line for line in function if line["condition"] == first[0]["condition"])
-    exact = [line["definition"] for line in first if line["mean"] >= FOUND]
-    seen = [line["definition"] for line in first if line["mean"] < FOUND and line["low"] > 0]
-    missed = [line["definition"] for line in first if not (line["mean"] >= FOUND or line["low"] > 0)]
-    kinds = (
-        (f"find them (recovery {FOUND} or more)", exact),
-        ("in part (interval above 0)", seen),
-        ("not at all", missed),
-    )
-    return text(
-        "at {condition}, {own_share_mean:.0 %} of what silencing a planted group costs is lost by its own classes; ",
-        **acting,
-    ) + "; ".join(f"{what}: {', '.join(names) or 'none'}" for what, names in kinds)
+    kinds = {
+        f"find them (recovery {FOUND} or more)": [],
+        "find something (interval above 0)": [],
+        "not told from chance": [],
+    }
+    for line in first:
+        exact, some = line["mean"] >= FOUND, line["low"] > 0  # NaN is neither
+        list(kinds.values())[0 if exact else 1 if some else 2].append(line["definition"])
+    share = "at {condition}, {own_share_mean:.0 %} of what silencing a planted group costs is lost by its own classes; "
+    return text(share, **acting) + "; ".join(f"{what}: {', '.join(names) or 'none'}" for what, names in kinds.items())
 
 
 def noticed(lines):
-    """How many tests notice the modules that are planted most firmly, and how often they do where there are none."""
+    """How many tests notice the modules that are planted most firmly, and how many cry wolf."""
     first, *_ = in_order([line for line in lines if line["condition"] != CONTROL])
     control = [line for line in lines if line["condition"] == CONTROL]
-    often = [f"{line['study']} ({line['test']})" for line in first if line["low"] > LEVEL]
-    loud = sum(not line["at_level"] for line in control)
+    often, loud = (sum(not line["at_level"] for line in group) for group in (first, control))
     return (
-        f"{len(often)} of {len(first)} tests call more networks of {first[0]['condition']} modular than {LEVEL:.0%}; "
-        f"of controls, where their null is true, {loud} of {len(control)} do so more often than chance (99 %)"
+        f"{often} of {len(first)} tests call more networks of {first[0]['condition']} modular than chance, "
+        f"{100 * LEVEL:g} %, allows (99 % binomial interval), and {loud} of {len(control)} more of the controls"
     )
 
 

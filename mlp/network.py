@@ -9,8 +9,9 @@ from mlp.checkpoint import load_networks
 from mlp.data import COLLECTIONS, DataSet
 from mlp.model import INITS, MLP, initial_model
 
-BASELINE, ALL = "random initialisation", "all trained"
-"""The conditions of networks that were never trained, and of all others together, which no checkpoint can take."""
+BASELINE, ALL, CONTROL = "random initialisation", "all trained", "control"
+"""The conditions of networks that were never trained, of all others together, and of tests of which it is known that
+nothing is to be found: no checkpoint can take these names."""
 DEFAULT_CLASSES = (3, 5, 7)
 
 
@@ -54,9 +55,10 @@ class Network:
         return [weight.abs() for weight in self.weights]
 
     def untrained(self, number, seed):
-        """A network like this one before any training."""
-        model = initial_model(self.model.sizes, seed, self.init)
-        return replace(self, model=model, condition=BASELINE, number=number, seed=seed, hyperparameters={}, groups=None)
+        """A network like this one before any training, in which nothing is planted."""
+        init = "glorot" if self.init == "clusterable" else self.init
+        known = {"model": initial_model(self.model.sizes, seed, init), "number": number, "seed": seed, "init": init}
+        return replace(self, **known, condition=BASELINE, hyperparameters={}, groups=None)
 
 
 def load_records(path, classes=None, name="trained"):
@@ -74,6 +76,8 @@ def load_records(path, classes=None, name="trained"):
     described = described and all(type(seed) is int and 0 <= seed < 2**63 for seed in seeds)
     planted = [one["groups"] for one in said if one.get("groups") is not None] if described else []
     described = described and all(_are_groups(groups, models[0], init) for groups in planted)
+    leaks = [one["leak"] for one in said if "leak" in one] if described else []
+    described = described and all(type(leak) in (int, float) and 0 <= leak <= 1 for leak in leaks)
     if not described or init not in INITS:
         raise InputError(f"{path}: what it says about its networks is damaged; train them again")
     networks = []

@@ -13,8 +13,9 @@ from modularity.rows import defined_mean, grouped
 from modularity.significance import compare_with_null
 
 EFFECTS = "importance", "selectivity"
-TOP_INPUTS = 4
 NULLS = {"matched": "matched modules", "same_rule": "the same rule around non-candidates"}
+TOP_INPUTS, MATCHED_MODULES = 4, 1000
+"""Neurons in a module, and modules that it is compared with, unless others are asked for."""
 
 
 def candidate_limits(table, in_degree_quantile, betweenness_quantile):

@@ -5,7 +5,7 @@ import torch
 
 from mlp.planting import planted_groups
 from modularity.ablation import against_controls
-from modularity.nulls import layer_counts, matched_modules
+from modularity.nulls import control_modules
 from modularity.rows import by_seed, defined_mean, grouped, over_seeds
 
 RANDOM_SETS = 20
@@ -20,8 +20,7 @@ def group_count(network):
 
 def leak_of(network):
     """The share of weights between planted groups that exist; NaN where that was not what was planted."""
-    leak = network.hyperparameters.get("leak")
-    return float(leak) if network.groups is not None and isinstance(leak, (int, float)) else numpy.nan
+    return float(network.hyperparameters.get("leak", numpy.nan)) if network.groups is not None else numpy.nan
 
 
 def is_ordinary(network):
@@ -53,16 +52,16 @@ def function_rows(networks, seed, data_dir, device, jobs):
     """The own-share of each planted group of each network, silenced in all layers at once.
 
     Beside it, the mean of RANDOM_SETS of as many random neurons per layer.  `excess` is the own-share less the share of
-    classes that are the group's own, divided by 1 less that: 0 by chance, 1 if only its own classes lose.  `change` is
-    that of balanced accuracy.
+    classes that are the group's own, divided by 1 less that: 0 if all classes lose alike, 1 if only its own do.
+    `change` is that of balanced accuracy.
     """
     modules, controls = [], []
     for network in networks:
         widths = network.model.hidden_sizes
         generator = torch.Generator().manual_seed(seed + network.number)
+        everyone = torch.ones(sum(widths), dtype=torch.bool)
         modules.append(group_members(network))
-        counts = [layer_counts(group, widths) for group in modules[-1]]
-        controls.append([matched_modules(count, widths, RANDOM_SETS, generator)[0] for count in counts])
+        controls.append([control_modules(own, widths, RANDOM_SETS, generator, everyone)[0] for own in modules[-1]])
     found = against_controls(networks, modules, controls, data_dir, device, jobs)
     rows = []
     for network, (intact, of_groups, of_controls), members in zip(networks, found, modules):

@@ -1,37 +1,40 @@
-"""Power: how often the own test of each study calls a network modular, and how often where nothing is to be found.
+"""Power: how often a test of each study calls a network modular, and how often where nothing is to be found.
 
-Each test gives a row per network with its `p`.  Rows of the condition CONTROL are tests of which it is known that their
-null is true: of random neurons instead of candidates, of networks that were never trained, of random partitions.  The
-share of these with p <= LEVEL should be LEVEL, or less where few values of p are possible.
+Each test gives a row per network with its `p`.  Rows of the condition CONTROL are of what nobody selected, trained or
+found: random neurons in the candidates' place, networks that were never trained, random partitions.  The share of these
+with p <= LEVEL should be LEVEL, or less where few values of p are possible.
 """
+
+from itertools import product
 
 import numpy
 import scipy
 import torch
 
+from mlp import InputError
 from mlp.model import stacked
-from mlp.network import BASELINE, refuse_different
+from mlp.network import BASELINE, CONTROL, refuse_different
 from modularity.ablation import against_controls
 from modularity.agreement import measured_partitions
-from modularity.candidates import EFFECTS, NULLS, TOP_INPUTS, indegree_nobetween_candidates, null_modules
+from modularity.candidates import EFFECTS, MATCHED_MODULES, NULLS, TOP_INPUTS, indegree_nobetween_candidates
+from modularity.candidates import null_modules
 from modularity.centrality import layered_centralities
 from modularity.clusterability import NULLS as WEIGHT_NULLS
-from modularity.clusterability import clustered, refuse_unclusterable
+from modularity.clusterability import clustered, enough_without_pixels
 from modularity.effects import ablation_effects, wilson_interval
 from modularity.partitions import RESTARTS
 from modularity.planted import described
 from modularity.rows import defined_mean, grouped, over_seeds
-from modularity.significance import compare_with_shuffles, percentiles_among, rank_p_value
+from modularity.significance import DIGITS, compare_with_shuffles, percentiles_among, rank_p_value
 from modularity.similarity import MEASURES
 from modularity.specialization import MEASURES as SPECIALITIES
 from modularity.specialization import measured_parts, summary
 
 LEVEL = 0.05
-CONTROL = "control"
 CONTROLS = 20
 """Untrained networks that are controls."""
-MATCHED_MODULES, CHOICES = 1000, 999
-"""Of the first study: modules that a candidate's is compared with, and random choices of candidates."""
+CHOICES = 999
+"""Of random candidates."""
 FILAN_CLUSTERS, SHUFFLES = 12, 19
 CASPER_CLUSTERS, CASPER_DRAWS = 16, 19
 """As the papers have them, but for the shuffles, of which so many are the fewest that can reach LEVEL."""
@@ -42,7 +45,8 @@ def candidate_tests(networks, untrained, seed, data_dir, device, jobs):
 
     The statistic is the mean percentile of the candidates among MATCHED_MODULES matched modules.  It is compared with
     that of CHOICES choices of random modules, a matched one for each candidate, and of as many random neurons of the
-    same layers, treated by the same rule.  The controls are one such choice in the candidates' place.
+    same layers, treated by the same rule.  The control is a choice of the latter kind.  A network without candidates
+    is not modular.
     """
     chosen, generators = [], []
     for network in networks:
@@ -54,29 +58,29 @@ def candidate_tests(networks, untrained, seed, data_dir, device, jobs):
     hits = against_controls(networks, by_rule, matched, data_dir, device, jobs)
     rows = []
     for network, (_, places, groups, others), (intact, own, of_groups) in zip(networks, chosen, hits):
-        if not places:
-            continue
         images = network.data.test_images_per_class(data_dir)
         effects = ablation_effects(intact, own, images)
         nulls = [ablation_effects(intact, group, images) for group in of_groups]
         generator = numpy.random.default_rng(seed + network.number)
         for effect in EFFECTS:
-            observed, draws = [], {null: [] for null in NULLS}
+            observed, draws = [], {null: [numpy.empty((1 + CHOICES, 0))] for null in NULLS}
             for counts, null in zip(groups, nulls):
                 candidates = [place for place, its_counts in places if its_counts == counts]
                 everyone = percentiles_among(null[effect], null[effect])
                 of_rule = percentiles_among(null[effect], effects[effect][candidates + others[counts]])
                 observed += of_rule[: len(candidates)].tolist()
-                shape = 1 + CHOICES, len(candidates)
-                draws["matched"].append(generator.choice(everyone, shape))
+                draws["matched"].append(generator.choice(everyone, (1 + CHOICES, len(candidates))))
                 ranks = generator.random((1 + CHOICES, len(of_rule))).argsort(1)[:, : len(candidates)]
                 draws["same_rule"].append(of_rule[ranks])
-            for null, its_draws in draws.items():
-                control, *random = numpy.concatenate(its_draws, axis=1).mean(1)
-                row = {"study": "candidates", "test": f"{effect}, {NULLS[null]}"}
-                for condition, percentile in (({}, numpy.mean(observed)), ({"condition": CONTROL}, control)):
-                    p = rank_p_value(round(percentile, 9), numpy.round(random, 9), "right", strict=False)
-                    rows.append({**row, **described(network), **condition, "value": float(percentile), "p": p})
+            draws = {null: numpy.concatenate(parts, axis=1) for null, parts in draws.items()}
+            values = {network.condition: observed, CONTROL: draws["same_rule"][0]}
+            for (null, its_draws), (condition, percentiles) in product(draws.items(), values.items()):
+                row = {"study": "candidates", "test": f"{effect}, {NULLS[null]}", **described(network)}
+                row |= {"condition": condition, "value": defined_mean(percentiles), "p": 1.0}
+                if places:
+                    random = numpy.round(its_draws[1:].mean(1), DIGITS)
+                    row["p"] = rank_p_value(round(row["value"], DIGITS), random, "right", strict=False)
+                rows.append(row)
     return rows
 
 
@@ -87,7 +91,6 @@ def clusterability_tests(networks, untrained, seed, data_dir, device, jobs):
     """
     rows = []
     for pixels, graph in ((True, "with pixels"), (False, "without pixels")):
-        refuse_unclusterable(networks, FILAN_CLUSTERS, pixels)
         everyone = networks + untrained[:CONTROLS]
         results = clustered(everyone, FILAN_CLUSTERS, SHUFFLES, seed, jobs, pixels)
         for network, result in zip(everyone, results):
@@ -112,10 +115,8 @@ def specialization_tests(networks, untrained, seed, data_dir, device, jobs):
         about = described(which[found["condition"], found["network"]])
         condition = {"condition": CONTROL} if found["kind"] == "random" else {}
         for measure in SPECIALITIES:
-            if found[f"{measure}_n"]:
-                row = {"study": "specialization", "test": f"{measure}, {found['partitioning']}", **about, **condition}
-                value = found[f"{measure}_effect"]
-                tests.append(row | {"value": value, "p": found[f"{measure}_p_conservative"]})
+            row = {"study": "specialization", "test": f"{measure}, {found['partitioning']}", **about, **condition}
+            tests.append(row | {"value": found[f"{measure}_effect"], "p": found[f"{measure}_p_conservative"]})
     return tests
 
 
@@ -124,7 +125,6 @@ def similarity_tests(networks, untrained, seed, data_dir, device, jobs):
 
     The controls are the first CONTROLS of the untrained networks, compared with the others like the trained ones.
     """
-    refuse_different(networks)
     everyone = networks + untrained
     measured = list(measured_partitions(everyone, [], RESTARTS, seed, data_dir, device, jobs))
     tested = len(networks) + CONTROLS
@@ -143,6 +143,20 @@ STUDIES = {
     "specialization": specialization_tests,
     "similarity": similarity_tests,
 }
+
+
+def refuse_untestable(networks, studies):
+    """Raise InputError if networks are too small for the tests of some studies, or cannot be compared."""
+    needs = {"specialization": CASPER_CLUSTERS, "clusterability": FILAN_CLUSTERS}
+    for study, network in product(studies, networks):
+        hidden = sum(network.model.hidden_sizes)
+        few = study == "specialization" and hidden < CASPER_CLUSTERS
+        few |= study == "clusterability" and not enough_without_pixels([network], FILAN_CLUSTERS)
+        if few:
+            small = f"the networks of {network.condition} have too few neurons for {needs[study]} clusters"
+            raise InputError(f"--power {study}: {small}; leave it out")
+    if "similarity" in studies:
+        refuse_different(networks)
 
 
 def power_rows(studies, networks, untrained, seed, data_dir, device, jobs):
@@ -164,7 +178,8 @@ def pooled_power(rows):
         modular = sum(row["p"] <= LEVEL for row in group)
         share = modular / len(group)
         low, high = wilson_interval(share, len(group))
-        line = {key: group[0][key] for key in ("study", "test", "condition", "leak")}
+        line = {key: group[0][key] for key in ("study", "test", "condition")}
+        line["leak"] = numpy.nan if line["condition"] == CONTROL else group[0]["leak"]
         line |= {"networks": len(group), "modular": modular, "share": share, "low": low, "high": high}
         line["at_level"] = bool(modular <= scipy.stats.binom.ppf(0.995, len(group), LEVEL))
         lines.append(line | over_seeds(group, "value", "value_"))

@@ -6,7 +6,7 @@ import numpy
 import torch
 
 from mlp.model import stacked
-from modularity.candidates import TOP_INPUTS, indegree_nobetween_candidates, null_modules
+from modularity.candidates import MATCHED_MODULES, TOP_INPUTS, indegree_nobetween_candidates, null_modules
 from modularity.centrality import layered_centralities
 from modularity.nulls import random_partition
 from modularity.partitions import FAMILIES, LOCAL, PARTITIONS, activation_images
@@ -20,10 +20,6 @@ SCORES = "adjusted_rand", "homogeneity"
 FAMILY_OF = {name: family for family, names in FAMILIES.items() for name in names}
 DEFINITIONS = tuple(FAMILY_OF)
 """All PARTITIONS, family by family."""
-
-
-MATCHED_MODULES = 1000
-"""That a module is compared with in purity."""
 
 
 # Scores
@@ -142,15 +138,20 @@ def _clusters_found(definition, labels, widths):
 def agreement_rows(network, partitions, clusters):
     """The adjusted Rand index of the partitions by each two definitions, mean over layers.
 
-    clusters: how many were asked for, where a definition asks.
+    Layers that one of the two leaves in one piece say nothing.  clusters: how many were asked for, where one asks.
     """
     labels = {definition: found for (definition, asked), found in partitions.items() if asked in (None, clusters)}
     rows = []
     for one, other in combinations(labels, 2):
-        score = by_layer(adjusted_rand_index, labels[one], labels[other], network.model.hidden_sizes)
+        score = by_layer(_agreement_if_divided, labels[one], labels[other], network.model.hidden_sizes)
         row = {**described(network), "definition": one, "other": other}
         rows.append(row | {"pair": _kind_of_pair(one, other), "adjusted_rand": score})
     return rows
+
+
+def _agreement_if_divided(labels, others):
+    divided = all(len(set(partition.tolist()) - {-1}) > 1 for partition in (labels, others))
+    return adjusted_rand_index(labels, others) if divided else numpy.nan
 
 
 def _kind_of_pair(one, other):

@@ -12,7 +12,7 @@ import torch
 from joblib import cpu_count
 
 from mlp import InputError
-from mlp.network import ALL, BASELINE, DEFAULT_CLASSES, load_records, refuse_twins
+from mlp.network import ALL, BASELINE, CONTROL, DEFAULT_CLASSES, load_records, refuse_twins
 from report.interruption import say_interrupted
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -268,7 +268,7 @@ def selected_conditions(args):
     networks, abouts = [], []
     for path in args.checkpoints or [None]:
         found, about = selected_networks(path, args)
-        taken = {BASELINE, ALL, *(network.condition for network in networks)}
+        taken = {BASELINE, ALL, CONTROL, *(network.condition for network in networks)}
         for network in found:
             clash = network.condition in taken
             networks.append(replace(network, condition=f"{network.condition} ({path})") if clash else network)

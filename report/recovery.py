@@ -3,8 +3,9 @@
 import matplotlib
 import numpy
 
+from mlp.network import CONTROL
 from modularity.partitions import FAMILIES
-from modularity.power import CONTROL, LEVEL
+from modularity.power import LEVEL
 from modularity.recovery import FAMILY_OF
 from modularity.rows import grouped
 from report.panels import bare, column, figure_of, white_lines
@@ -13,6 +14,8 @@ from report.style import BLUE, CENTERED, DASHED, GREY, ORANGE, RED, VIOLET, YELL
 
 LOOKS = ((BLUE, "o", "-"), (ORANGE, "s", "--"), (VIOLET, "^", "-."), (YELLOW, "D", ":"))
 """Colour, marker and line of the first, second ... of what shares a panel."""
+LONGEST_NAME = 7
+"""Letters that fit below an axis side by side."""
 SCORE_NAMES = {"adjusted_rand": "adjusted Rand index", "homogeneity": "homogeneity, chance-corrected"}
 POWER_PANELS = {
     "candidates": ("candidates", ""),
@@ -25,7 +28,7 @@ POWER_PANELS = {
 
 
 def places_of(lines):
-    """{condition: place on the axis}: first those with a leak, from the least to the most, then others, controls last."""
+    """{condition: place on the axis}: first those with a leak, by their leak, then others, and the controls last."""
     leaks = {line["condition"]: line["leak"] for line in lines}
     order = sorted(leaks, key=lambda name: (name == CONTROL, numpy.isnan(leaks[name]), numpy.nan_to_num(leaks[name])))
     return {name: place + 0.6 * (name == CONTROL) for place, name in enumerate(order)}
@@ -38,7 +41,8 @@ def draw_conditions(axes, places, lines, key, look, shift, label):
     at = numpy.array([places[line["condition"]] + shift for line in lines])
     middle, low, high = (column(lines, name).astype(float) for name in (key, "low", "high"))
     style = {"color": color, "marker": marker, "markersize": 4, "elinewidth": 0.9, "linewidth": 1.3}
-    known = ~numpy.isnan(column(lines, "leak").astype(float)) & (column(lines, "condition") != CONTROL)
+    leaks = known_leaks(lines)
+    known = numpy.array([line["condition"] in leaks for line in lines])
     for some, dash, name in ((known, dashes, label), (~known, "", None if known.any() else label)):
         if some.any():
             reach = numpy.abs([middle[some] - low[some], high[some] - middle[some]])
@@ -46,14 +50,20 @@ def draw_conditions(axes, places, lines, key, look, shift, label):
 
 
 def label_conditions(axes, places, lines):
-    """The names of the conditions below an axis: their leaks, where they have any."""
-    leaks = {line["condition"]: line["leak"] for line in lines}
-    named = [name if numpy.isnan(leaks[name]) or name == CONTROL else f"{leaks[name]:g}" for name in places]
-    crowded = max(map(len, named)) > len(CONTROL)
+    """The names of the conditions below an axis; their leaks, where these tell them apart."""
+    leaks = known_leaks(lines)
+    named = [f"{leaks[name]:g}" if name in leaks else name for name in places]
+    crowded = max(map(len, named)) > LONGEST_NAME
     axes.set_xticks(list(places.values()), named, **({"rotation": 30, "ha": "right"} if crowded else {}))
-    if not all(numpy.isnan(leak) for leak in leaks.values()):
+    if leaks:
         axes.set_xlabel("leak between planted groups")
     axes.set_xlim(-0.4, max(places.values()) + 0.4)
+
+
+def known_leaks(lines):
+    """{condition: leak} of those that have one, if no two are the same."""
+    leaks = {line["condition"]: line["leak"] for line in lines if not numpy.isnan(line["leak"])}
+    return leaks if len(set(leaks.values())) == len(leaks) else {}
 
 
 @styled
@@ -124,7 +134,7 @@ def plot_clusters_asked(lines, title):
 
 @styled
 def plot_power(lines, title):
-    """The share of networks that each study's own test calls modular: a panel per study, a line per test.
+    """The share of networks that tests call modular: a panel per study, a line per test of POWER_PANELS.
 
     lines: `study`, `test`, `condition`, `leak`, `share`, `low`, `high`; the condition CONTROL is set apart.
     """

@@ -265,6 +265,34 @@ def test_damaged_hyperparameters(refusal, script, networks, tmp_path):
     assert "train them again" in refusal(script, tmp_path / "network.pt", "--figures-dir", tmp_path)
 
 
+@pytest.mark.parametrize("leak", [10**400, -1, 1.5, True, "much", None, [0.1]])
+def test_a_damaged_leak(refusal, leak, tmp_path):
+    networks = [{"groups": [0] * 10 + [1] * 10, "leak": leak}]
+    save_checkpoint(tmp_path / "network.pt", initial_model((784, 20, 3), 0), digits=(3, 5, 7), networks=networks)
+    assert "train them again" in refusal(RECOVERY, tmp_path / "network.pt", "--figures-dir", tmp_path)
+
+
+def test_networks_too_small_to_be_asked(refusal, tmp_path):
+    save_checkpoint(tmp_path / "network.pt", initial_model((784, 6, 6, 3), 0), digits=(3, 5, 7))
+    places = [tmp_path / "network.pt", "--figures-dir", tmp_path]
+    assert "--clusters 16: the networks of network have 12 hidden neurons" in refusal(RECOVERY, *places)
+    message = refusal(RECOVERY, *places, "--clusters", "2", "--power", "specialization")
+    assert "--power specialization: the networks of network have too few neurons for 16 clusters; leave" in message
+    soft = initial_model((784, 4, 4, 10), 0)
+    about = {"digits": list(range(10)), "init": "clusterable", "networks": [{"groups": list(range(8))}]}
+    save_checkpoint(tmp_path / "network.pt", soft, **about)
+    message = refusal(RECOVERY, *places, "--clusters", "2")
+    assert "the networks of network have 8 hidden neurons, fewer than planted groups" in message
+
+
+@pytest.mark.parametrize(
+    "option, value",
+    [("--power", "all"), ("--definitions", "weights,wires"), ("--clusters", "2,2"), ("--clusters", "1")],
+)
+def test_names_and_numbers_that_do_not_exist(refusal, option, value):
+    assert value.split(",")[-1] in refusal(RECOVERY, option, value)
+
+
 @pytest.mark.parametrize("script", [TRAINING, *ANALYSES[1:]])
 def test_cuda_that_is_not_there(refusal, script, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

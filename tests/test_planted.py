@@ -30,7 +30,6 @@ def test_what_was_planted():
     assert leak_of(HALVES) == 0.1
     assert math.isnan(leak_of(PLAIN))
     assert math.isnan(leak_of(SOFT))
-    assert math.isnan(leak_of(replace(HALVES, hyperparameters={"leak": "much"})))
     assert is_ordinary(PLAIN)
     assert not is_ordinary(HALVES)
     assert not is_ordinary(SOFT)

@@ -212,6 +212,10 @@ def test_definitions_that_agree(divided):
         "weights and downstream",
         "upstream and downstream",
     ]
+    rows = agreement_rows(halves(), labels | {("weights, global", 4): numpy.array([0] * 22)}, 4)
+    assert math.isnan(rows[0]["adjusted_rand"]), "who does not divide a layer agrees with nobody"
+    labels["weights, global", 4] = numpy.array([3] * 12 + HALVES[12:])  # the first layer is in one piece
+    assert agreement_rows(halves(), labels, 4)[0]["adjusted_rand"] == 1
     labels["backward_jac", None] = numpy.array([0, 1] * 11)
     assert agreement_rows(halves(), labels, 4)[1]["adjusted_rand"] < 0.3
     assert len(agreement_rows(halves(), divided, 4)) == len(DEFINITIONS) * (len(DEFINITIONS) - 1) / 2
