@@ -7,7 +7,7 @@
 # make specialization  are clusters of neurons specialised?  trains and analyses the networks of Casper et al.
 # make similarity      do neurons see alike, or act alike?  trains and analyses the networks of Lange et al.
 # make recovery        do these methods find modules that are known to be there?  plants some, and looks
-# make agreement       do they agree?  on the networks of the three studies before, which must be there
+# make agreement       do they agree?  on the networks of `make specialization` and `make similarity`, which must be there
 # make benchmark       how fast all this is, side by side with the obvious ways
 
 PYTHON ?= python3
@@ -82,8 +82,8 @@ recovery: .venv/installed
 		--figures-dir figures/recovery_clusterable
 
 agreement: .venv/installed
-	$(BIN)/python are_modules_recovered.py $(call FILAN) $(CASPER).pt $(CASPER)_unpruned.pt --figures-dir figures/agreement_256
-	$(BIN)/python are_modules_recovered.py mlp/lange_dropout/mlp_mnist0123456789.pt --figures-dir figures/agreement_64
+	$(BIN)/python are_modules_recovered.py $(CASPER).pt $(CASPER)_unpruned.pt --figures-dir figures/agreement_casper
+	$(BIN)/python are_modules_recovered.py mlp/lange_dropout/mlp_mnist0123456789.pt --figures-dir figures/agreement_lange
 
 benchmark: .venv/installed
 	$(BIN)/python benchmark.py

@@ -48,11 +48,11 @@ def candidate_tests(networks, untrained, seed, data_dir, device, jobs):
     same layers, treated by the same rule.  The control is a choice of the latter kind.  A network without candidates
     is not modular.
     """
-    chosen, generators = [], []
+    chosen = []
     for network in networks:
-        generators.append(torch.Generator().manual_seed(seed + network.number))
+        generator = torch.Generator().manual_seed(seed + network.number)
         candidates = indegree_nobetween_candidates(*layered_centralities(stacked([network.model])[0]))
-        chosen.append(null_modules(network, candidates, TOP_INPUTS, MATCHED_MODULES, generators[-1]))
+        chosen.append(null_modules(network, candidates, TOP_INPUTS, MATCHED_MODULES, generator))
     by_rule = [modules for modules, *_ in chosen]
     matched = [[group for group, _ in groups.values()] for _, _, groups, _ in chosen]
     hits = against_controls(networks, by_rule, matched, data_dir, device, jobs)

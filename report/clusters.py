@@ -20,36 +20,40 @@ def plot_n_cuts(rows, shuffles, nulls, clusters):
     rows: `graph`, `condition`, `network`, `n_cut`, `<null>_p`.  shuffles: `graph`, `condition`, `network`, `null`,
     `n_cut`.  nulls: {null: what it means}.
     """
-    name_of = itemgetter("condition", "network")
     graphs = grouped(rows, "graph")
     figure, panels = figure_of(9, 0.8 + 3.6 * len(graphs), lines=len(graphs), sharex=True)
     for axes, its_rows in zip(panels[:, 0], graphs):
         graph = its_rows[0]["graph"]
-        groups = grouped(its_rows, "condition")
-        places, position = {}, 0.0
-        for group in groups:
-            for row in group:
-                places[name_of(row)] = position
-                position += 1
-            position += 0.8
-        for null, shift, color in zip(nulls, (-0.22, 0.22), (GREY, BLUE)):
-            copies = [row for row in shuffles if (row["graph"], row["null"]) == (graph, null)]
-            at = [places[name_of(row)] + shift for row in copies]
-            style = {"marker": "_", "s": (120 / position) ** 2, "linewidths": 0.8, "color": color, "alpha": 0.6}
-            name = f"{nulls[null]} ({len(copies) // len(its_rows)} each)"
-            axes.scatter(at, column(copies, "n_cut"), **style, label=name)
-        style = {"marker": "D", "s": 26, "color": RED, "edgecolors": "white", "linewidths": 0.6, "zorder": 3}
-        at = [places[name_of(row)] for row in its_rows]
-        axes.scatter(at, column(its_rows, "n_cut"), **style, label="the network")
-        axes.tick_params(axis="x", length=0)
-        axes.set(ylabel=f"n-cut of {clusters} clusters (lower: more clustered)", xlim=(-0.8, position - 1))
+        draw_n_cuts(axes, its_rows, [row for row in shuffles if row["graph"] == graph], nulls)
+        axes.set_ylabel(f"n-cut of {clusters} clusters (lower: more clustered)")
         axes.set_title(f"{graph}: n-cut of each network against its own shuffled copies", loc="left")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, markerscale=1.5)
+    return figure
+
+
+def draw_n_cuts(axes, rows, shuffles, nulls):
+    """A column per network, those of a condition side by side; rows, shuffles: of one graph."""
+    name_of = itemgetter("condition", "network")
+    groups = grouped(rows, "condition")
+    places, position = {}, 0.0
+    for group in groups:
+        for row in group:
+            places[name_of(row)] = position
+            position += 1
+        position += 0.8
+    for null, shift, color in zip(nulls, (-0.22, 0.22), (GREY, BLUE)):
+        copies = [row for row in shuffles if row["null"] == null]
+        at = [places[name_of(row)] + shift for row in copies]
+        style = {"marker": "_", "s": (120 / position) ** 2, "linewidths": 0.8, "color": color, "alpha": 0.6}
+        name = f"{nulls[null]} ({len(copies) // len(rows)} each)"
+        axes.scatter(at, column(copies, "n_cut"), **style, label=name)
+    style = {"marker": "D", "s": 26, "color": RED, "edgecolors": "white", "linewidths": 0.6, "zorder": 3}
+    axes.scatter([places[name_of(row)] for row in rows], column(rows, "n_cut"), **style, label="the network")
     middles = [numpy.mean([places[name_of(row)] for row in group]) for group in groups]
     names = [f"{group[0]['condition']}\nn = {len(group)}".replace(", ", ",\n") for group in groups]
     axes.set_xticks(middles, names)
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, markerscale=1.5)
-    return figure
+    axes.tick_params(axis="x", length=0)
+    axes.set_xlim(-0.8, position - 1)
 
 
 @styled

@@ -1,7 +1,9 @@
 """The numbers of the pages are those of the committed files: new results cannot leave the prose behind."""
 
 import math
+import statistics
 
+import pytest
 from conftest import REPOSITORY
 from runs import table
 
@@ -88,8 +90,78 @@ def agreement_table(folder):
         )
 
 
+def clusterability_table(graph, folder="clusterability"):
+    """A line per condition: n-cut, what shuffled copies have, z and how many networks are clearly below them."""
+    rows = [line for line in table(FIGURES / folder / "clusterability.csv") if line["graph"] == graph]
+    for group in grouped(rows, "condition"):
+
+        def spread(key, digits, group=group):
+            values = [float(line[key]) for line in group]
+            return f"{number(statistics.mean(values), digits)} ± {number(statistics.stdev(values), digits)}"
+
+        cells = [group[0]["condition"], spread("n_cut", 3)]
+        for null in ("layer", "layer_nonzero"):
+            clear = sum(float(line[f"{null}_p"]) <= 0.05 for line in group)
+            mean = number(statistics.mean(float(line[f"{null}_mean"]) for line in group), 3)
+            cells += [mean, spread(f"{null}_z", 1), f"{clear} of {len(group)}"]
+        yield row(*cells)
+
+
+READINGS = {
+    (
+        "candidates",
+        "importance, matched modules",
+    ): "says yes of anything: of random neurons with their strongest inputs, too",
+    ("candidates", "importance, the same rule around non-candidates"): "does not notice halves; its no says nothing",
+    ("clusterability", "with pixels, layer"): "notices halves; and calls ordinary networks modular, too",
+    ("clusterability", "with pixels, layer_nonzero"): "keeps zeros in their places, and cannot see wires that are cut",
+    ("clusterability", "without pixels, layer"): "tells halves from none",
+    ("specialization", "accuracy, weights, global"): "notices halves; and most ordinary networks",
+    (
+        "specialization",
+        "range, weights, global",
+    ): "never notices halves of five digits each; its no says nothing",
+    ("similarity", "backward_jac"): "notices halves; and some ordinary networks",
+}
+"""What follows for the tests of the README."""
+
+
+def readme_power_table():
+    lines = {
+        (line["study"], line["test"], line["condition"]): line
+        for line in table(FIGURES / "recovery" / "recovery_power.csv")
+    }
+    for (study, test), reading in READINGS.items():
+        shown = (lines[study, test, condition] for condition in ("leak 0", "leak 0.2", "leak 1", "control"))
+        yield row(study, test, *(f"{line['modular']} of {line['networks']}" for line in shown), reading)
+
+
+def readme_sentences():
+    """What the README says of recovery in words."""
+    lines = {
+        (line["definition"], line["asked"], line["condition"]): line
+        for line in table(FIGURES / "recovery" / "recovery.csv")
+    }
+    function = {line["condition"]: line for line in table(FIGURES / "recovery" / "recovery_function.csv")}
+
+    def score(definition, leak):
+        asked, kind = ("", "homogeneity") if "_" in definition else ("2", "adjusted_rand")
+        return with_half_interval(lines[definition, asked, f"leak {leak}"], f"{kind}_")
+
+    def share(leak):
+        line = function[f"leak {leak}"]
+        return f"{number(line['own_share_mean'])}, {number(line['own_share_low'])} to {number(line['own_share_high'])}"
+
+    yield f"(own-share {share('0')}) and still do at 0.2 ({share('0.2')}); at 0.5 hardly ({share('0.5')})"
+    yield f"it finds {score('weights, global', '0')} of the halves at leak 0"
+    yield f"and still at 0.5 ({score('weights, without pixels', '0.5')})"
+    yield f"**Activations** find {score('activations, global', '0')} at leak 0, `forward_cov` {score('forward_cov', '0')}"
+    yield f"(`forward_jac`, {score('forward_jac', '0')} at leak 0, {score('forward_jac', '0.2')} at 0.2)"
+    yield f"(`backward_jac`, {score('backward_jac', '0')} and {score('backward_jac', '0.2')})"
+
+
 TABLES = {
-    "docs/known_modules.md": [
+    "docs/known_modules.md": lambda: [
         *recovery_table(),
         *curve_table(),
         *function_table(),
@@ -100,5 +172,34 @@ TABLES = {
         *power_table("recovery"),
         *power_table("recovery_16"),
         *agreement_table("recovery"),
+        *clusterability_table("with pixels", "recovery_clusterable"),
+        *clusterability_table("without pixels", "recovery_clusterable"),
+        *recovery_table("recovery_clusterable"),
+        *function_table("recovery_clusterable"),
     ],
+    "README.md": lambda: [*readme_power_table(), *readme_sentences(), *clusterability_table("without pixels")],
 }
+
+
+@pytest.mark.parametrize("page", TABLES)
+def test_pages_say_what_the_files_say(page):
+    said = " ".join((REPOSITORY / page).read_text().split())
+    missing = [line for line in TABLES[page]() if line not in said]
+    assert not missing, "\n".join(missing)
+
+
+def test_published_checks_of_known_modules():
+    """Of the run of the README: what must be found, what must not, and that tests keep their level."""
+    for line in table(FIGURES / "recovery" / "recovery.csv"):
+        if line["asked"] in ("", "2"):
+            score = float(line["homogeneity_mean" if line["asked"] == "" else "adjusted_rand_mean"])
+            if line["condition"] == "leak 0" and line["definition"] in ("backward_jac", "weights, without pixels"):
+                assert score >= 0.95
+            if line["condition"] == "leak 1":
+                assert abs(score) <= 0.05, line["definition"]
+            for name in ("adjusted_rand", "homogeneity"):
+                assert abs(float(line[f"shuffled_{name}_mean"])) <= 0.05
+    for folder in ("recovery", "recovery_16"):
+        for line in table(FIGURES / folder / "recovery_power.csv"):
+            if line["condition"] == "control" and "matched" not in line["test"]:
+                assert line["at_level"] == "True", line["test"]
