@@ -7,7 +7,7 @@
 # make specialization  are clusters of neurons specialised?  trains and analyses the networks of Casper et al.
 # make similarity      do neurons see alike, or act alike?  trains and analyses the networks of Lange et al.
 # make recovery        do these methods find modules that are known to be there?  plants some, and looks
-# make agreement       do they agree?  on the networks of `make specialization` and `make similarity`, which must be there
+# make agreement       do the definitions agree on networks of `make similarity`, which must be there?
 # make benchmark       how fast all this is, side by side with the obvious ways
 
 PYTHON ?= python3
@@ -78,12 +78,11 @@ recovery: .venv/installed
 	$(BIN)/python train.py --recipe filan --dropout 0 --init clusterable --networks 3 --separate-batches \
 		--save-dir mlp/filan_clusterable --figures-dir figures/filan_clusterable
 	$(BIN)/python are_modules_clusterable.py $(SOFT).pt $(SOFT)_unpruned.pt --figures-dir figures/recovery_clusterable
-	$(BIN)/python are_modules_recovered.py $(SOFT).pt $(SOFT)_unpruned.pt --clusters 12 \
+	$(BIN)/python are_modules_recovered.py $(SOFT).pt $(SOFT)_unpruned.pt --clusters 12 --definitions weights,activations \
 		--figures-dir figures/recovery_clusterable
 
 agreement: .venv/installed
-	$(BIN)/python are_modules_recovered.py $(CASPER).pt $(CASPER)_unpruned.pt --figures-dir figures/agreement_casper
-	$(BIN)/python are_modules_recovered.py mlp/lange_dropout/mlp_mnist0123456789.pt --figures-dir figures/agreement_lange
+	$(BIN)/python are_modules_recovered.py mlp/lange_dropout/mlp_mnist0123456789.pt --figures-dir figures/agreement
 
 benchmark: .venv/installed
 	$(BIN)/python benchmark.py

@@ -14,6 +14,8 @@ from report.style import BLUE, CENTERED, DASHED, GREY, ORANGE, RED, VIOLET, YELL
 
 LOOKS = ((BLUE, "o", "-"), (ORANGE, "s", "--"), (VIOLET, "^", "-."), (YELLOW, "D", ":"))
 """Colour, marker and line of the first, second ... of what shares a panel."""
+NARROWEST = 7.5
+"""Inches of a figure, whatever its panels, lest its title be cut."""
 LONGEST_NAME = 7
 """Letters that fit below an axis side by side."""
 SCORE_NAMES = {"adjusted_rand": "adjusted Rand index", "homogeneity": "homogeneity, chance-corrected"}
@@ -75,7 +77,7 @@ def plot_recovery(lines, functions, title):
     """
     families = [family for family in FAMILIES if any(line["family"] == family for line in lines)]
     places = places_of(lines)
-    figure, [panels] = figure_of(2.6 * len(families), 4.2, title, columns=len(families), sharey=True)
+    figure, [panels] = figure_of(max(NARROWEST, 2.6 * len(families)), 4.2, title, columns=len(families), sharey=True)
     functions = sorted(functions, key=lambda line: places[line["condition"]])
     at = [places[line["condition"]] for line in functions]
     for axes, family in zip(panels, families):
@@ -145,9 +147,9 @@ def plot_power(lines, title):
         if tests:
             drawn[name] = start, tests
     places = places_of(lines)
-    figure, panels = figure_of(
-        9.5, 3.6 * -(-len(drawn) // 3), title, -(-len(drawn) // 3), min(3, len(drawn)), sharey=True
-    )
+    lines_of_panels, columns = -(-len(drawn) // 3), min(3, len(drawn))
+    size = max(NARROWEST, 9.5 * columns / 3), 3.6 * lines_of_panels
+    figure, panels = figure_of(*size, title, lines_of_panels, columns, sharey=True)
     for axes, (name, (start, tests)) in zip(panels.flat, drawn.items()):
         axes.axhline(100 * LEVEL, **DASHED | {"color": RED}, label=f"level: {100 * LEVEL:g} %")
         for place, (group, look) in enumerate(zip(tests, LOOKS)):
