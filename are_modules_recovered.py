@@ -91,7 +91,7 @@ def main(argv=None):
     if ordinary:
         agreement = pooled_agreement(agreements)
         save_both(figures / "recovery_agreement", agreement, agreements, record)
-        title = f"Agreement of definitions where nothing is planted (n = {networks_of(ordinary)})"
+        title = f"Agreement of definitions where nothing is planted (n = {len(ordinary)} networks)"
         save_figure(plot_definitions(agreement, title), figures / "recovery_agreement")
         saved += ["recovery_agreement{,_networks}.{csv,json}", "recovery_agreement.{png,pdf}"]
 

@@ -16,8 +16,8 @@ LOOKS = ((BLUE, "o", "-"), (ORANGE, "s", "--"), (VIOLET, "^", "-."), (YELLOW, "D
 """Colour, marker and line of the first, second ... of what shares a panel."""
 NARROWEST = 7.5
 """Inches of a figure, whatever its panels, lest its title be cut."""
-LONGEST_NAME = 7
-"""Letters that fit below an axis side by side."""
+MOST_LETTERS = 30
+"""Below an axis, side by side."""
 SCORE_NAMES = {"adjusted_rand": "adjusted Rand index", "homogeneity": "homogeneity, chance-corrected"}
 POWER_PANELS = {
     "candidates": ("candidates", ""),
@@ -55,7 +55,7 @@ def label_conditions(axes, places, lines):
     """The names of the conditions below an axis; their leaks, where these tell them apart."""
     leaks = known_leaks(lines)
     named = [f"{leaks[name]:g}" if name in leaks else name for name in places]
-    crowded = max(map(len, named)) > LONGEST_NAME
+    crowded = sum(map(len, named)) > MOST_LETTERS
     axes.set_xticks(list(places.values()), named, **({"rotation": 30, "ha": "right"} if crowded else {}))
     if leaks:
         axes.set_xlabel("leak between planted groups")
@@ -83,16 +83,12 @@ def plot_recovery(lines, functions, title):
     for axes, family in zip(panels, families):
         axes.axhline(0, **DASHED, label="chance")
         middle, low, high = (column(functions, f"excess_{key}") for key in ("mean", "low", "high"))
-        axes.fill_between(at, low, high, color=GREY, alpha=0.25, linewidth=0)
-        axes.plot(
-            at,
-            middle,
-            color=GREY,
-            linewidth=5,
-            alpha=0.5,
-            label="function: own-share above chance",
-            solid_capstyle="round",
-        )
+        look = {"color": GREY, "alpha": 0.5, "label": "function: own-share above chance"}
+        if known_leaks(lines):
+            axes.fill_between(at, low, high, color=GREY, alpha=0.25, linewidth=0)
+            axes.plot(at, middle, linewidth=5, solid_capstyle="round", **look)
+        else:
+            axes.errorbar(at, middle, (middle - low, high - middle), marker="_", markersize=24, linestyle="", **look)
         own = [line for line in lines if line["family"] == family]
         for place, (group, look) in enumerate(zip(grouped(own, "definition"), LOOKS)):
             draw_conditions(axes, places, group, "mean", look, 0.06 * (place - 1.5), group[0]["definition"])

@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 from conftest import REPOSITORY
-from runs import table
+from runs import record, table
 
 from modularity.rows import grouped
 
@@ -42,7 +42,7 @@ def recovery_table(folder="recovery"):
 def curve_table():
     """A line per definition and number of clusters asked for: homogeneity at each leak."""
     lines = [line for line in table(FIGURES / "recovery" / "recovery.csv") if line["asked"]]
-    for group in grouped(lines, "definition", "asked"):
+    for group in [group for own in grouped(lines, "definition") for group in grouped(own, "asked")]:
         yield row(
             group[0]["definition"], group[0]["asked"], *(with_half_interval(line, "homogeneity_") for line in group)
         )
@@ -111,7 +111,7 @@ READINGS = {
     (
         "candidates",
         "importance, matched modules",
-    ): "says yes of anything: of random neurons with their strongest inputs, too",
+    ): "says yes of anything, of random neurons with their strongest inputs, too",
     ("candidates", "importance, the same rule around non-candidates"): "does not notice halves; its no says nothing",
     ("clusterability", "with pixels, layer"): "notices halves; and calls ordinary networks modular, too",
     ("clusterability", "with pixels, layer_nonzero"): "keeps zeros in their places, and cannot see wires that are cut",
@@ -153,15 +153,32 @@ def readme_sentences():
         return f"{number(line['own_share_mean'])}, {number(line['own_share_low'])} to {number(line['own_share_high'])}"
 
     yield f"(own-share {share('0')}) and still do at 0.2 ({share('0.2')}); at 0.5 hardly ({share('0.5')})"
-    yield f"it finds {score('weights, global', '0')} of the halves at leak 0"
+    yield f"its recovery is {score('weights, global', '0')} at leak 0"
     yield f"and still at 0.5 ({score('weights, without pixels', '0.5')})"
     yield f"**Activations** find {score('activations, global', '0')} at leak 0, `forward_cov` {score('forward_cov', '0')}"
     yield f"(`forward_jac`, {score('forward_jac', '0')} at leak 0, {score('forward_jac', '0.2')} at 0.2)"
     yield f"(`backward_jac`, {score('backward_jac', '0')} and {score('backward_jac', '0.2')})"
 
 
+def docs_sentences():
+    """What the page of known modules says in words."""
+    accuracies = [
+        statistics.mean(test["accuracy"] for test in about["record"]["test"])
+        for about in record(FIGURES / "recovery_clusterable" / "clusterability.json")["checkpoints"]
+    ]
+    yield "Test accuracy is {:.3f} pruned and {:.3f} before".format(*accuracies).replace("0.", ".")
+    keys = "shuffled_adjusted_rand_mean", "shuffled_homogeneity_mean"
+    largest = max(abs(float(line[key])) for line in table(FIGURES / "recovery" / "recovery.csv") for key in keys)
+    yield f"In shuffled halves no mean of any definition at any leak is beyond {number(largest)}"
+    lines = table(FIGURES / "recovery" / "recovery_power.csv")
+    control = [line for line in lines if line["condition"] == "control"]
+    level = sum(line["at_level"] == "True" for line in control)
+    yield f"Of {len(control)} tests, {level} do not say it more often than chance allows"
+
+
 TABLES = {
     "docs/known_modules.md": lambda: [
+        *docs_sentences(),
         *recovery_table(),
         *curve_table(),
         *function_table(),
@@ -176,6 +193,7 @@ TABLES = {
         *clusterability_table("without pixels", "recovery_clusterable"),
         *recovery_table("recovery_clusterable"),
         *function_table("recovery_clusterable"),
+        *agreement_table("agreement"),
     ],
     "README.md": lambda: [*readme_power_table(), *readme_sentences(), *clusterability_table("without pixels")],
 }
