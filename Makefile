@@ -65,14 +65,15 @@ similarity: .venv/installed
 	$(BIN)/python are_modules_upstream_downstream.py mlp/lange_dropout/mlp_mnist0123456789.pt \
 		mlp/lange_l2/mlp_mnist0123456789.pt mlp/lange_l1/mlp_mnist0123456789.pt --figures-dir figures/similarity
 
-PLANT = $(BIN)/python train.py --digits 0-9 --planted-groups 2 --leak 0,0.02,0.05,0.1,0.2,0.5,1 --epochs 100 --early-stopping 6
+PLANT = $(BIN)/python train.py --digits 0-9 --planted-groups 2 --leak 0,0.02,0.05,0.1,0.2,0.5,1 --early-stopping 6
 SOFT = mlp/filan_clusterable/mlp_mnist0123456789
 
 recovery: .venv/installed
-	$(PLANT) --hidden-layers 64,64,64 --networks 10 --separate-batches --save-dir mlp/planted --figures-dir figures/planted
+	$(PLANT) --epochs 100 --hidden-layers 64,64,64 --networks 10 --separate-batches \
+		--save-dir mlp/planted --figures-dir figures/planted
 	$(BIN)/python are_modules_recovered.py mlp/planted/mlp_mnist0123456789.pt \
 		--power candidates,clusterability,specialization,similarity --figures-dir figures/recovery
-	$(PLANT) --hidden-layers 16,16,16 --networks 50 --save-dir mlp/planted_16 --figures-dir figures/planted_16
+	$(PLANT) --epochs 25 --hidden-layers 16,16,16 --networks 50 --save-dir mlp/planted_16 --figures-dir figures/planted_16
 	$(BIN)/python are_modules_recovered.py mlp/planted_16/mlp_mnist0123456789.pt \
 		--definitions downstream --power candidates --figures-dir figures/recovery_16
 	$(BIN)/python train.py --recipe filan --dropout 0 --init clusterable --networks 3 --separate-batches \
