@@ -143,8 +143,10 @@ def test_a_clusterable_start_is_known_to_the_checkpoint(tmp_path):
     assert about["init"] == "clusterable"
     for network, seed in zip(networks, (4, 5)):
         assert network.groups == true_groups({"seed": seed}, SIZES, "clusterable")["groups"]
-        start = network.untrained(0, seed).model
-        assert torch.equal(start.weights[1], initial_model(SIZES, seed, "clusterable").weights[1])
+        assert network.init == "clusterable"
+        start = network.untrained(0, seed)  # in which nothing is planted
+        assert start.init == "glorot"
+        assert torch.equal(start.model.weights[1], initial_model(SIZES, seed, "glorot").weights[1])
     assert networks[0].groups != networks[1].groups
 
 
