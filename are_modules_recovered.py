@@ -99,11 +99,11 @@ def main(argv=None):
         print("planted groups, silenced, beside random neurons; and the purity of the candidates' modules:")
         print_function(function, purity)
         print("\nrecovery (adjusted Rand index, or homogeneity where clusters are found), ± half a 95 % interval:")
-        print_recovery(shown)
+        print_conditions(shown, ["definition"], interval)
         findings.append(recovered(shown, function))
     if args.power:
         print(f"\nnetworks that tests of each study call modular (p <= {LEVEL}):")
-        print_power(power)
+        print_conditions(power, ["study", "test"], "{modular} of {networks}".format_map)
         findings.append(noticed(power))
     if ordinary:
         print("\nagreement where nothing is planted: adjusted Rand index, mean over pairs of definitions:")
@@ -139,7 +139,8 @@ def networks_of(networks):
 
 def in_order(lines):
     """The conditions of some lines, by leak."""
-    return sorted(grouped(lines, "condition"), key=lambda group: places_of(lines)[group[0]["condition"]])
+    places = places_of(lines)
+    return sorted(grouped(lines, "condition"), key=lambda group: places[group[0]["condition"]])
 
 
 def print_function(function, purity):
@@ -155,13 +156,13 @@ def print_function(function, purity):
     print_table(lines, columns)
 
 
-def print_recovery(lines):
-    """A line per definition, a column per condition."""
+def print_conditions(lines, keys, cell):
+    """A line per value of the keys, a column per condition; cell: what to print of one of the lines."""
     names = [group[0]["condition"] for group in in_order(lines)]
     table = []
-    for group in grouped(lines, "definition"):
-        cells = {line["condition"]: interval(line) for line in group}
-        table.append({"definition": group[0]["definition"]} | {name: cells.get(name, "-") for name in names})
+    for group in grouped(lines, *keys):
+        cells = {line["condition"]: cell(line) for line in group}
+        table.append({key: group[0][key] for key in keys} | {name: cells.get(name, "-") for name in names})
     print_table(table)
 
 
@@ -169,17 +170,6 @@ def interval(line):
     """'0.31 ± 0.04'"""
     half = (line["high"] - line["low"]) / 2
     return text("{:.2f}", line["mean"]) + ("" if half != half else f" ± {half:.2f}")
-
-
-def print_power(lines):
-    """A line per test, a column per condition: how many of the networks."""
-    names = [group[0]["condition"] for group in in_order(lines)]
-    table = []
-    for group in grouped(lines, "study", "test"):
-        cells = {line["condition"]: f"{line['modular']} of {line['networks']}" for line in group}
-        about = {"study": group[0]["study"], "test": group[0]["test"]}
-        table.append(about | {name: cells.get(name, "-") for name in names})
-    print_table(table)
 
 
 def print_agreement(lines):
@@ -196,16 +186,16 @@ def recovered(lines, function):
     """What is found of the groups of the condition that is planted most firmly."""
     first = in_order(lines)[0]
     acting = next(line for line in function if line["condition"] == first[0]["condition"])
-    kinds = {
-        f"find them (recovery {FOUND} or more)": [],
-        "find something (interval above 0)": [],
-        "not told from chance": [],
-    }
+    kinds = f"find them (recovery {FOUND} or more)", "find something (interval above 0)", "not told from chance"
+    kind_of = {}
     for line in first:
         exact, some = line["mean"] >= FOUND, line["low"] > 0  # NaN is neither
-        list(kinds.values())[0 if exact else 1 if some else 2].append(line["definition"])
-    share = "at {condition}, {own_share_mean:.0 %} of what silencing a planted group costs is lost by its own classes; "
-    return text(share, **acting) + "; ".join(f"{what}: {', '.join(names) or 'none'}" for what, names in kinds.items())
+        kind_of[line["definition"]] = kinds[0] if exact else kinds[1] if some else kinds[2]
+    share = "at {condition}, {own_share_mean:.0 %} of what silencing a planted group costs is lost by its own classes"
+    parts = [text(share, **acting)]
+    for kind in kinds:
+        parts.append(f"{kind}: {', '.join(name for name in kind_of if kind_of[name] == kind) or 'none'}")
+    return "; ".join(parts)
 
 
 def noticed(lines):

@@ -58,7 +58,7 @@ def main(argv=None):
     accuracies += [None] * len(untrained)
     where = args.data_dir, args.device, args.jobs
     measured = measured_partitions(everyone, drawn, args.restarts, args.seed, *where)
-    for network, accuracy, (partitions, similarity) in zip(everyone, accuracies, measured):
+    for network, accuracy, (partitions, similarity) in zip(everyone, accuracies, measured, strict=True):
         rows += [modularity_row(network, accuracy, *key, *found) for key, found in partitions.items()]
         agreements += agreement_rows(network, partitions)
         if network in trained:

@@ -6,6 +6,8 @@ import numpy
 import torch
 
 from mlp import InputError
+from mlp.model import stacked
+from modularity.centrality import layered_centralities
 from modularity.effects import ablation_effects, wilson_interval
 from modularity.graph import neuron_name
 from modularity.nulls import layer_counts, matched_modules
@@ -86,6 +88,13 @@ def modules_by_rule(weights, top_inputs=TOP_INPUTS):
     widths = [len(matrix) for matrix in weights[:-1]]
     neurons = neurons_of(torch.ones(sum(widths), dtype=torch.bool), widths)
     return torch.stack([module_of(neuron, weights, top_inputs) for neuron in neurons])
+
+
+def default_null_modules(network, seed):
+    """`null_modules` of the candidates of a network, with the defaults of everything."""
+    candidates = indegree_nobetween_candidates(*layered_centralities(stacked([network.model])[0]))
+    generator = torch.Generator().manual_seed(seed + network.number)
+    return null_modules(network, candidates, TOP_INPUTS, MATCHED_MODULES, generator)
 
 
 def null_modules(network, candidates, top_inputs, limit, generator):

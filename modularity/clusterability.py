@@ -26,10 +26,15 @@ def graph_weights(network, pixels):
     return network.strengths[0 if pixels else 1 :]
 
 
+def neurons_with_edges(network, pixels):
+    """How many neurons have an edge in the graph of a network."""
+    return sum(int(layer.sum()) for layer in connected_neurons(graph_weights(network, pixels)))
+
+
 def refuse_unclusterable(networks, clusters, pixels=True):
     """Raise InputError if the graph of a network has fewer neurons with edges than clusters are asked for."""
     for network in networks:
-        connected = sum(int(layer.sum()) for layer in connected_neurons(graph_weights(network, pixels)))
+        connected = neurons_with_edges(network, pixels)
         if connected == 0:
             raise InputError(f"{full_name(network)}: has no edges left, so there is nothing to cluster; prune less")
         if clusters > connected:
@@ -39,11 +44,7 @@ def refuse_unclusterable(networks, clusters, pixels=True):
 
 def enough_without_pixels(networks, clusters):
     """Whether the graphs of hidden neurons and outputs alone can be divided into so many clusters, too."""
-    try:
-        refuse_unclusterable(networks, clusters, pixels=False)
-    except InputError:
-        return False
-    return True
+    return all(neurons_with_edges(network, pixels=False) >= clusters for network in networks)
 
 
 def full_name(network):

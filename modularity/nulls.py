@@ -12,6 +12,11 @@ def layer_counts(module, hidden_sizes):
     return tuple(int(members.sum()) for members in module.split(list(hidden_sizes)))
 
 
+def of_layers(values, widths):
+    """The values of all hidden neurons, in an array for each layer."""
+    return numpy.split(numpy.asarray(values), numpy.cumsum(widths)[:-1])
+
+
 def matched_modules(counts, hidden_sizes, limit, generator, eligible=None):
     """The modules that have `counts` neurons in the hidden layers: all of them, or a random sample.
 
@@ -50,7 +55,7 @@ def control_modules(module, hidden_sizes, limit, generator, eligible):
 def random_partition(labels, widths, generator):
     """A partition with parts as large in every layer: the labels of its living neurons, shuffled."""
     shuffled = labels.copy()
-    for layer in numpy.split(numpy.arange(len(labels)), numpy.cumsum(widths)[:-1]):
+    for layer in of_layers(range(len(labels)), widths):
         living = layer[labels[layer] >= 0]
         shuffled[living] = labels[living[torch.randperm(len(living), generator=generator).numpy()]]
     return shuffled

@@ -14,6 +14,7 @@ from mlp import InputError
 from modularity.clustering import spectral_clusters
 from modularity.communities import maximise_modularity
 from modularity.graph import weight_adjacency
+from modularity.nulls import of_layers
 from modularity.similarity import FAMILIES as SIMILARITIES
 from modularity.similarity import MEASURES, similarities
 
@@ -174,7 +175,7 @@ def _similarities(network, images):
 def _local_clusters(adjacencies, middles, global_labels, widths, seed):
     """Cluster one graph per hidden layer, and keep the labels of the layer's own neurons."""
     labels = []
-    for adjacency, middle, globally in zip(adjacencies, middles, numpy.split(global_labels, numpy.cumsum(widths)[:-1])):
+    for adjacency, middle, globally in zip(adjacencies, middles, of_layers(global_labels, widths)):
         connected = numpy.asarray(adjacency.sum(1)) > 0
         clusters = min(len(set(globally.tolist()) - {-1}), int(connected.sum()))
         if clusters > 1:

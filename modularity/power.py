@@ -5,20 +5,17 @@ found: random neurons in the candidates' place, networks that were never trained
 with p <= LEVEL should be LEVEL, or less where few values of p are possible.
 """
 
+from dataclasses import replace
 from itertools import product
 
 import numpy
 import scipy
-import torch
 
 from mlp import InputError
-from mlp.model import stacked
-from mlp.network import BASELINE, CONTROL, refuse_different
+from mlp.network import CONTROL, refuse_different
 from modularity.ablation import against_controls
 from modularity.agreement import measured_partitions
-from modularity.candidates import EFFECTS, MATCHED_MODULES, NULLS, TOP_INPUTS, indegree_nobetween_candidates
-from modularity.candidates import null_modules
-from modularity.centrality import layered_centralities
+from modularity.candidates import EFFECTS, NULLS, default_null_modules
 from modularity.clusterability import NULLS as WEIGHT_NULLS
 from modularity.clusterability import clustered, enough_without_pixels
 from modularity.effects import ablation_effects, wilson_interval
@@ -43,16 +40,12 @@ CASPER_CLUSTERS, CASPER_DRAWS = 16, 19
 def candidate_tests(networks, untrained, seed, data_dir, device, jobs):
     """Do the modules of a network's candidates lie higher among matched modules than chance (study 1)?
 
-    The statistic is the mean percentile of the candidates among MATCHED_MODULES matched modules.  It is compared with
+    The statistic is the mean percentile of the candidates among matched modules.  It is compared with
     that of CHOICES choices of random modules, a matched one for each candidate, and of as many random neurons of the
     same layers, treated by the same rule.  The control is a choice of the latter kind.  A network without candidates
     is not modular.
     """
-    chosen = []
-    for network in networks:
-        generator = torch.Generator().manual_seed(seed + network.number)
-        candidates = indegree_nobetween_candidates(*layered_centralities(stacked([network.model])[0]))
-        chosen.append(null_modules(network, candidates, TOP_INPUTS, MATCHED_MODULES, generator))
+    chosen = [default_null_modules(network, seed) for network in networks]
     by_rule = [modules for modules, *_ in chosen]
     matched = [[group for group, _ in groups.values()] for _, _, groups, _ in chosen]
     hits = against_controls(networks, by_rule, matched, data_dir, device, jobs)
@@ -96,7 +89,7 @@ def clusterability_tests(networks, untrained, seed, data_dir, device, jobs):
         for network, result in zip(everyone, results):
             for null in WEIGHT_NULLS:
                 compared = compare_with_shuffles(result["n_cut"], result[null])
-                row = {"study": "clusterability", "test": f"{graph}, {null}", **_described(network)}
+                row = {"study": "clusterability", "test": f"{graph}, {null}", **described(network)}
                 rows.append(row | {"value": result["n_cut"] / compared["mean"], "p": compared["p"]})
     return rows
 
@@ -133,7 +126,7 @@ def similarity_tests(networks, untrained, seed, data_dir, device, jobs):
         values = [defined_mean(q for (_, its), (_, q) in found.items() if its == measure) for found, _ in measured]
         for network, value in zip(everyone, values[:tested]):
             p = rank_p_value(value, values[tested:], "right", strict=False)
-            rows.append({"study": "similarity", "test": measure, **_described(network), "value": value, "p": p})
+            rows.append({"study": "similarity", "test": measure, **described(network), "value": value, "p": p})
     return rows
 
 
@@ -163,7 +156,7 @@ def power_rows(studies, networks, untrained, seed, data_dir, device, jobs):
     """The tests of some STUDIES, one after the other.  untrained: how many networks of that kind to compare with."""
     first, baseline = networks[0], []
     if {"clusterability", "similarity"} & set(studies):
-        baseline = [first.untrained(k, seed + k) for k in range(CONTROLS + untrained)]
+        baseline = [replace(first.untrained(k, seed + k), condition=CONTROL) for k in range(CONTROLS + untrained)]
     return [row for study in studies for row in STUDIES[study](networks, baseline, seed, data_dir, device, jobs)]
 
 
@@ -184,7 +177,3 @@ def pooled_power(rows):
         line["at_level"] = bool(modular <= scipy.stats.binom.ppf(0.995, len(group), LEVEL))
         lines.append(line | over_seeds(group, "value", "value_"))
     return lines
-
-
-def _described(network):
-    return described(network) | ({"condition": CONTROL} if network.condition == BASELINE else {})

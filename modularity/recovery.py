@@ -5,10 +5,8 @@ from itertools import combinations, product
 import numpy
 import torch
 
-from mlp.model import stacked
-from modularity.candidates import MATCHED_MODULES, TOP_INPUTS, indegree_nobetween_candidates, null_modules
-from modularity.centrality import layered_centralities
-from modularity.nulls import random_partition
+from modularity.candidates import default_null_modules
+from modularity.nulls import of_layers, random_partition
 from modularity.partitions import FAMILIES, LOCAL, PARTITIONS, activation_images
 from modularity.planted import described, group_count
 from modularity.rows import by_seed, defined_mean, grouped, over_seeds, seed_means
@@ -59,9 +57,7 @@ def corrected_homogeneity(labels, groups):
 
 def by_layer(score, labels, groups, widths):
     """The mean over layers of a score of labels and groups [hidden neurons], where it is defined."""
-    ends = numpy.cumsum(widths)[:-1]
-    parts = zip(numpy.split(numpy.asarray(labels), ends), numpy.split(numpy.asarray(groups), ends))
-    return defined_mean(score(*part) for part in parts)
+    return defined_mean(score(*part) for part in zip(of_layers(labels, widths), of_layers(groups, widths)))
 
 
 def purities(modules, groups):
@@ -101,12 +97,10 @@ def partitions_of(network, names, clusters, seed, data_dir, device):
     test_images, _ = network.data.load(False, data_dir, device)
     asked = sorted({*clusters, group_count(network)} - {0})
     labels = {}
-    for k, name in product(asked, names):  # one k after the other, which local partitions and global ones share
-        if name not in MEASURES:
-            labels[name, k] = PARTITIONS[name](network, training_images, k, seed)
-    for name in names:
-        if name in MEASURES:
-            labels[name, None] = PARTITIONS[name](network, test_images, None, seed)
+    for k, name in product([*asked, None], names):  # one k after the other, which local and global partitions share
+        if (k is None) == (name in MEASURES):
+            images = test_images if k is None else training_images
+            labels[name, k] = PARTITIONS[name](network, images, k, seed)
     return labels
 
 
@@ -131,8 +125,12 @@ def recovery_rows(network, partitions, seed):
 
 def _clusters_found(definition, labels, widths):
     """How many clusters there are, of local partitions in the mean layer."""
-    counts = [len(set(part) - {-1}) for part in numpy.split(labels, numpy.cumsum(widths)[:-1])]
-    return float(numpy.mean(counts)) if definition in LOCAL else len(set(labels.tolist()) - {-1})
+    local = definition in LOCAL
+    return float(numpy.mean(list(map(_count, of_layers(labels, widths))))) if local else _count(labels)
+
+
+def _count(labels):
+    return len(set(labels.tolist()) - {-1})
 
 
 def agreement_rows(network, partitions, clusters):
@@ -150,8 +148,7 @@ def agreement_rows(network, partitions, clusters):
 
 
 def _agreement_if_divided(labels, others):
-    divided = all(len(set(partition.tolist()) - {-1}) > 1 for partition in (labels, others))
-    return adjusted_rand_index(labels, others) if divided else numpy.nan
+    return adjusted_rand_index(labels, others) if min(_count(labels), _count(others)) > 1 else numpy.nan
 
 
 def _kind_of_pair(one, other):
@@ -164,9 +161,7 @@ def purity_row(network, seed):
 
     Modules of a single neuron, which cannot be impure, are left out.
     """
-    candidates = indegree_nobetween_candidates(*layered_centralities(stacked([network.model])[0]))
-    generator = torch.Generator().manual_seed(seed + network.number)
-    by_rule, chosen, matched, _ = null_modules(network, candidates, TOP_INPUTS, MATCHED_MODULES, generator)
+    by_rule, chosen, matched, _ = default_null_modules(network, seed)
     found, percentiles = [], []
     for place, counts in chosen:
         if sum(counts) > 1:
@@ -192,15 +187,16 @@ def pooled_recovery(rows):
 
 
 def headlines(pooled):
-    """The one score of each condition and definition: the adjusted Rand index where as many clusters as groups are
-    asked for, and homogeneity where their number is found."""
+    """The one score that counts, of each condition and definition.
+
+    The adjusted Rand index where as many clusters as groups are asked for, homogeneity where their number is found.
+    """
     lines = []
     for line in pooled:
         if line["asked"] in (None, line["groups"]):
             score = SCORES[line["asked"] is None]
-            shown = {key: line[key] for key in ("condition", "leak", "definition", "family", "seeds")} | {
-                "score": score
-            }
+            shown = {key: line[key] for key in ("condition", "leak", "definition", "family", "seeds")}
+            shown["score"] = score
             for prefix, kind in (("", score), ("shuffled_", f"shuffled_{score}")):
                 shown |= {f"{prefix}{key}": line[f"{kind}_{key}"] for key in ("mean", "low", "high")}
             lines.append(shown)

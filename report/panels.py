@@ -3,6 +3,8 @@
 import numpy
 from matplotlib.figure import Figure
 
+from report.style import CENTERED
+
 
 def figure_of(width, height, title=None, lines=1, columns=1, **options):
     """A figure of so many inches, and its panels [lines, columns]."""
@@ -30,6 +32,22 @@ def white_lines(axes, places, width):
     for place in places:
         axes.axhline(place, color="white", linewidth=width)
         axes.axvline(place, color="white", linewidth=width)
+
+
+def draw_table(axes, table, names, blocks, limits, fontsize=None):
+    """A table of numbers as an image, each number in its place, but for NaN; white lines between blocks of such sizes.
+
+    table: [n, n].  names: of its lines.  limits: the numbers of the darkest and of the lightest colour.
+    """
+    image = axes.imshow(table, "cividis", vmin=limits[0], vmax=limits[1])
+    for place, value in numpy.ndenumerate(table):
+        if not numpy.isnan(value):
+            shown = f"{value:.2f}".replace("-0.00", "0.00")
+            axes.text(*place[::-1], shown, **CENTERED, fontsize=fontsize, color="white" if value < 0.5 else "black")
+    white_lines(axes, numpy.cumsum(blocks)[:-1] - 0.5, 3)
+    axes.set_yticks(range(len(names)), names)
+    bare(axes)
+    return image
 
 
 def column(rows, key):

@@ -8,9 +8,8 @@ from modularity.partitions import FAMILIES
 from modularity.power import LEVEL
 from modularity.recovery import FAMILY_OF
 from modularity.rows import grouped
-from report.panels import bare, column, figure_of, white_lines
-from report.results import text
-from report.style import BLUE, CENTERED, DASHED, GREY, ORANGE, RED, VIOLET, YELLOW, styled
+from report.panels import column, draw_table, figure_of
+from report.style import BLUE, DASHED, GREY, ORANGE, RED, VIOLET, YELLOW, styled
 
 LOOKS = ((BLUE, "o", "-"), (ORANGE, "s", "--"), (VIOLET, "^", "-."), (YELLOW, "D", ":"))
 """Colour, marker and line of the first, second ... of what shares a panel."""
@@ -125,8 +124,7 @@ def plot_clusters_asked(lines, title):
         axes.set_xlabel("clusters asked for")
     for axes in panels[:, 0]:
         axes.set_ylabel("homogeneity (chance: 0)")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right center")
     return figure
 
 
@@ -177,16 +175,9 @@ def plot_definitions(lines, title):
         one, other = (names.index(line[key]) for key in ("definition", "other"))
         table[one, other] = table[other, one] = line["mean"]
     figure, [[axes]] = figure_of(8, 6.8, title)
-    image = axes.imshow(table, cmap="cividis", vmin=0, vmax=1)
-    for place, value in numpy.ndenumerate(table):
-        if not numpy.isnan(value):
-            shown = text("{:.2f}", value).replace("-0.00", "0.00")
-            axes.text(*place[::-1], shown, **CENTERED, fontsize=7, color="white" if value < 0.5 else "black")
     families = grouped([{"family": FAMILY_OF[name]} for name in names], "family")
-    white_lines(axes, numpy.cumsum(list(map(len, families)))[:-1] - 0.5, 3)
+    image = draw_table(axes, table, names, list(map(len, families)), (0, 1), fontsize=7)
     axes.set_xticks(range(size), names, rotation=60, ha="right")
-    axes.set_yticks(range(size), names)
-    bare(axes)
     bar = figure.colorbar(image, ax=axes, label="adjusted Rand index, mean over layers", fraction=0.04, pad=0.02)
     bar.set_ticks([0, 0.2, 0.4, 0.6, 0.8, 1], labels=["chance: 0", "0.2", "0.4", "0.6", "0.8", "equal: 1"])
     return figure

@@ -7,9 +7,9 @@ from matplotlib.colors import to_rgb
 
 from modularity.rows import defined_mean, grouped
 from modularity.similarity import FAMILIES, MEASURES, RAW_MEASURES
-from report.panels import bare, column, figure_of, legend_below, white_lines
+from report.panels import bare, column, draw_table, figure_of, legend_below, white_lines
 from report.results import text
-from report.style import BLUE, CENTERED, GREY, ORANGE, cluster_color, styled
+from report.style import BLUE, GREY, ORANGE, cluster_color, styled
 
 STYLES = {
     "": (-0.008, BLUE, "o", "-", "raw"),
@@ -110,14 +110,8 @@ def plot_agreement(rows, baseline):
         for pair in grouped(chosen, "measure", "other"):
             one, other = (MEASURES.index(pair[0][key]) for key in ("measure", "other"))
             table[one, other] = table[other, one] = defined_mean(row["similarity"] for row in pair)
-        image = axes.imshow(table, cmap="cividis", vmin=0.2, vmax=0.85)
-        for place, value in numpy.ndenumerate(table):
-            if not numpy.isnan(value):
-                axes.text(*place[::-1], f"{value:.2f}", **CENTERED, color="white" if value < 0.5 else "black")
-        white_lines(axes, [size / 2 - 0.5], 3)  # between the families
+        image = draw_table(axes, table, MEASURES, list(map(len, FAMILIES.values())), (0.2, 0.85))
         axes.set_xticks(range(size), MEASURES, rotation=90)
-        axes.set_yticks(range(size), MEASURES)
-        bare(axes)
         networks = len(grouped(chosen, "condition", "network"))
         axes.set_title(f"{kind} (n = {networks} networks, mean over layers)")
         side = {"xycoords": "axes fraction", "rotation": 90, "va": "center", "color": GREY}

@@ -8,6 +8,7 @@ import torch
 from conftest import REPOSITORY
 from scipy.stats import binom
 
+import modularity.candidates
 import modularity.power
 from mlp import InputError
 from mlp.data import DataSet
@@ -86,7 +87,7 @@ def test_the_percentile_of_candidates_is_that_of_the_first_study(many):
 
 
 def test_a_network_without_candidates_is_not_modular(monkeypatch):
-    monkeypatch.setattr(modularity.power, "indegree_nobetween_candidates", lambda table: [])
+    monkeypatch.setattr(modularity.candidates, "indegree_nobetween_candidates", lambda table: [])
     rows = power_rows(["candidates"], [ordinary(0)], 0, 0, *WHERE)
     assert len(rows) == 8
     assert {row["p"] for row in rows} == {1.0}
