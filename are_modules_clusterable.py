@@ -2,20 +2,21 @@
 
     python are_modules_clusterable.py [CHECKPOINT ...]
 
-Writes clusterability.* and clusters.* (.csv, .json, .png and .pdf) and shuffled_n_cuts.csv and .json to --figures-dir;
-with --lesions also lesions.*, and dependencies.* if two important parts of a network lie in different layers.
+Writes clusterability.* and clusters.* (.csv, .json, .png and .pdf), clusterability_tests.csv and .json, and
+shuffled_n_cuts.csv and .json to --figures-dir; with --lesions also lesions.*, and dependencies.* if two important parts
+of a network lie in different layers.
 """
 
 import report.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
 
-import numpy
 import torch
 
 from mlp.files import writable_folder
-from modularity.clusterability import GRAPHS, NULLS, cluster_rows, clustered, enough_without_pixels, full_name
-from modularity.clusterability import graph_weights, network_row, notes, refuse_unclusterable
+from modularity.clusterability import GRAPHS, NULLS, cluster_rows, clustered, enough_without_pixels
+from modularity.clusterability import full_name, gap_tests, graph_weights, network_row, notes, refuse_unclusterable
 from modularity.lesions import lesion_summary, measure_lesions, pair_rows, pairs_of, parts_of, sub_module_row
 from modularity.rows import defined_mean, grouped
+from modularity.significance import LEVEL
 from report.clusters import plot_clusters, plot_n_cuts
 from report.lesions import plot_dependencies, plot_lesions
 from report.options import MOST_DRAWS, Parser, integer, run, selected_conditions
@@ -27,6 +28,7 @@ def parse_args(argv):
     parser = Parser("Compare the n-cut of networks with that of their shuffled weights; lesion their clusters.")
     draws = integer(2, MOST_DRAWS)
     parser.add_networks(many=True)
+    parser.add_rescaling()
     parser.option("--clusters", "clusters of neurons", integer(2), 12)
     what = "leave out the graph with pixels, so that clusters and lesions are those of hidden neurons and outputs only"
     parser.add_argument("--without-pixels", action="store_true", help=what)
@@ -44,6 +46,9 @@ def main(argv=None):
     args = parse_args(argv)
     trained, abouts = selected_conditions(args)
     networks = trained + untrained(trained, args.seed)
+    if args.rescale:
+        networks = [network.rescaled() for network in networks]
+        trained = networks[: len(trained)]
     first_graph = not args.without_pixels
     refuse_unclusterable(networks, args.clusters, first_graph)
     graphs = [first_graph]
@@ -65,7 +70,9 @@ def main(argv=None):
             about = {**network.identity, "graph": GRAPHS[pixels]}
             copies = [(null, *copy) for null in NULLS for copy in enumerate(result[null])]
             shuffles += [{**about, "null": null, "shuffle": place, "n_cut": n_cut} for null, place, n_cut in copies]
+    tests = gap_tests(rows)
     save_results(figures / "clusterability", rows, record)
+    save_results(figures / "clusterability_tests", tests, record)
     save_results(figures / "shuffled_n_cuts", shuffles, record)
     save_results(figures / "clusters", clusters, record)
     save_figure(plot_n_cuts(rows, shuffles, NULLS, args.clusters), figures / "clusterability")
@@ -85,9 +92,10 @@ def main(argv=None):
     columns |= {key.replace("_", " "): f"{{{key}}}" for key in own[0] if key.startswith("layer_")}
     print_table(own, columns)
     print()
-    print_conditions(rows)
+    print_tests(rows, tests)
     print(
-        f"saved {figures}/{{clusterability,clusters}}.{{csv,json,png,pdf}} and {figures}/shuffled_n_cuts.{{csv,json}}"
+        f"saved {figures}/{{clusterability,clusters}}.{{csv,json,png,pdf}} and "
+        f"{figures}/{{clusterability_tests,shuffled_n_cuts}}.{{csv,json}}"
     )
     if args.lesions:
         print(f"\nlesions of {first.name}, changes of balanced accuracy:")
@@ -97,7 +105,7 @@ def main(argv=None):
         print(f"note: {note}")
     if graphs == [True]:
         print(f"note: without pixels there are too few neurons for {args.clusters} clusters")
-    print(verdict(rows))
+    print(verdict(rows, tests))
 
 
 def untrained(networks, seed):
@@ -146,33 +154,24 @@ def save_lesions(which, lesions, pairs, figures, record):
         save_figure(plot_dependencies(lesions[0], pairs[0], which), figures / "dependencies")
 
 
-def print_conditions(rows):
-    """Of one network the numbers, of several mean ± sd, and how many have p <= 0.05."""
+def print_tests(rows, tests):
+    """A line per graph, condition and null; of one network its own p, of several that of the test over seeds."""
+    columns = {"graph": "{graph}", "condition": "{condition}", "n": "{networks}", "n-cut": "{n_cut:.3f}"}
+    columns |= {"shuffled": "{shuffle}", "their n-cut": "{shuffled_n_cut:.3f}", "gap": "{gap_mean:+.3f}"}
+    columns |= {"95 % interval": "{interval}", "z": "{z:.1f}", "p": "{p:.2g}", "corrected": "{adjusted_p:.2g}"}
+    columns |= {"below at p <= 0.05": "{below} of {networks}", "test": "{test}"}
     lines = []
-    for group in grouped(rows, "graph", "condition"):
-
-        def summary(key, form):
-            values = [row[key] for row in group if row[key] == row[key]]
-            few = f" ({len(values)} of {len(group)})" if 0 < len(values) < len(group) else ""
-            sd = f" ± {numpy.std(values, ddof=1):{form}}" if len(values) > 1 else ""
-            return text(f"{{:{form}}}", defined_mean(values)) + sd + few
-
-        for null in NULLS:
-            few = sum(row[f"{null}_p"] <= 0.05 for row in group)
-            lines.append(
-                {
-                    "graph": group[0]["graph"],
-                    "condition": group[0]["condition"],
-                    "networks": str(len(group)),
-                    "n-cut": summary("n_cut", ".3f"),
-                    "shuffled": null,
-                    "their n-cut": summary(f"{null}_mean", ".3f"),
-                    "sd": f"{numpy.mean([row[f'{null}_sd'] for row in group]):.3f}",
-                    "z": summary(f"{null}_z", ".1f"),
-                    "p": f"{group[0][f'{null}_p']:.2g}" if len(group) == 1 else f"<= 0.05 in {few}",
-                }
-            )
-    print_table(lines)
+    for test in tests:
+        group = [row for row in rows if (row["graph"], row["condition"]) == (test["graph"], test["condition"])]
+        line = test | {
+            "adjusted_p": test.get("adjusted_p"),
+            "z": defined_mean(row[f"{test['shuffle']}_z"] for row in group),
+        }
+        line["interval"] = text("{gap_low:+.3f} to {gap_high:+.3f}", **test)
+        if len(group) == 1:
+            line |= {"p": group[0][f"{test['shuffle']}_p"], "adjusted_p": None, "test": "of one network"}
+        lines.append(line)
+    print_table(lines, columns)
 
 
 def print_lesions(rows, summaries):
@@ -195,18 +194,24 @@ def print_lesions(rows, summaries):
     print_table(lines, columns)
 
 
-def verdict(rows):
-    found = []
-    for graph in grouped(rows, "graph"):
-        counted = []
-        for group in grouped(graph, "condition"):
-            counts = [f"{sum(row[f'{null}_p'] <= 0.05 for row in group)} ({null})" for null in NULLS]
-            counted.append(f"{group[0]['condition']}, of {len(group)}: {' and '.join(counts)}")
-        found.append(f"{graph[0]['graph']}: {'; '.join(counted)}")
+def verdict(rows, tests):
+    """The primary test in words, and how many others show something; of a single network, its own p."""
+    primary, *others = tests
+    said = "That weights are clustered does not say that clusters have a function."
+    where = "of {condition}, {graph}".format(**primary)
+    if primary["seeds"] == 1:
+        p_values = ", ".join(f"{rows[0][f'{null}_p']:.2g} ({null})" for null in NULLS)
+        smallest = f"{1 / (1 + rows[0]['layer_n']):.2g}"
+        return f"Verdict: {where}, p = {p_values}; smallest possible: {smallest}. One network is an anecdote. {said}"
+    side = "neither below nor above" if primary["p"] > LEVEL else "below" if primary["direction"] < 0 else "above"
+    gap = text("{gap_mean:+.3f} ({gap_low:+.3f} to {gap_high:+.3f}; p = {p:.2g}, {seeds} seeds)", **primary)
+    below, above = (
+        sum(test["adjusted_p"] <= LEVEL and test["direction"] == sign for test in others) for sign in (-1, 1)
+    )
     return (
-        "Verdict: networks more clusterable than their shuffled copies at p <= 0.05, ties counted against "
-        f"(chance: 1 in 20; smallest p here: {1 / (1 + rows[0]['layer_n']):.2g}), {'. And '.join(found)}. "
-        "That weights are clustered does not say that clusters have a function."
+        f"Verdict: n-cuts {where}, lie {side} those of their copies with shuffled weights and the same node "
+        f"strengths: {gap}. That was the primary test. Of {len(others)} others, exploratory and corrected, {below} lie "
+        f"below their copies and {above} above. {said}"
     )
 
 

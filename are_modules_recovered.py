@@ -16,10 +16,11 @@ from mlp.files import writable_folder
 from mlp.network import CONTROL
 from modularity.partitions import FAMILIES
 from modularity.planted import function_rows, group_count, is_ordinary, pooled_function
-from modularity.power import CONTROLS, LEVEL, STUDIES, pooled_power, power_rows, refuse_untestable
+from modularity.power import CONTROLS, STUDIES, pooled_power, power_rows, refuse_untestable
 from modularity.recovery import agreement_rows, found_partitions, headlines, pooled_agreement, pooled_purity
 from modularity.recovery import pooled_recovery, purity_row, recovery_rows
 from modularity.rows import defined_mean, grouped
+from modularity.significance import LEVEL
 from report.options import MOST_DRAWS, Parser, chosen, integer, run, selected_conditions, several
 from report.recovery import places_of, plot_clusters_asked, plot_definitions, plot_power, plot_recovery
 from report.results import print_table, run_record, save_results, text

@@ -16,11 +16,11 @@ from mlp.files import writable_folder
 from mlp.model import stacked
 from mlp.network import BASELINE, refuse_different
 from mlp.training import evaluate
-from modularity.agreement import DRAWN, GROUPS, agreement_contrasts, agreement_rows, cluster_rows, dropouts
-from modularity.agreement import hyperparameters, measured_partitions, modularity_row, pooled_agreement
-from modularity.agreement import pooled_modularity, regularization_trends
+from modularity.agreement import ALL_MEASURES, DRAWN, GROUPS, agreement_contrasts, agreement_rows, averaged
+from modularity.agreement import cluster_rows, dropouts, hyperparameters, measured_partitions, modularity_row
+from modularity.agreement import pooled_agreement, pooled_modularity, regularization_trends
 from modularity.rows import grouped
-from modularity.significance import adjusted
+from modularity.significance import LEVEL, adjusted
 from modularity.similarity import FAMILIES, MEASURES
 from report.options import MOST_DRAWS, Parser, integer, run, selected_conditions, share
 from report.results import print_table, run_record, save_results, text
@@ -71,7 +71,7 @@ def main(argv=None):
     save_results(figures / "upstream_downstream_clusters", clusters, record)
 
     conditions = adjusted(pooled_modularity(rows))
-    trends = adjusted(regularization_trends(rows, args.seed))
+    trends = regularization_trends(averaged(rows) + rows, args.seed)
     agreement, contrasts = pooled_agreement(agreements), agreement_contrasts(agreements)
 
     pooled = {"conditions": conditions, "trends": trends, "agreement": agreement, "contrasts": contrasts}
@@ -88,7 +88,7 @@ def main(argv=None):
         print(
             "measures whose Q rises or falls with regularisation (Kendall's tau, corrected p <= 0.05), largest change:"
         )
-        print_trends(trends)
+        print_trends(of_measures(trends))
         print()
     print("agreement of partitions: element-centric similarity (above that of shuffled labels), adjusted Rand index")
     print_agreement(agreement)
@@ -138,6 +138,11 @@ def undefined(template, value):
     return "" if numpy.isnan(value) else template.format(value)
 
 
+def of_measures(trends):
+    """The trends of each layer and measure, without those of their mean."""
+    return [line for line in trends if line["measure"] != ALL_MEASURES]
+
+
 def print_trends(trends):
     """A line per kind of regularisation and layer."""
     columns = {key: f"{{{key}}}" for key in ("regularization", "from", "to", "networks", "layer", "rises", "falls")}
@@ -179,13 +184,22 @@ def notes(poor, networks, rows, least):
 
 
 def verdict(conditions, trends, contrasts):
-    high = sum(row["adjusted_p"] <= 0.05 for row in conditions)
-    sentences = [
-        "Verdict: Q is above that of untrained networks (corrected p <= 0.05) in "
-        f"{high} of {len(conditions)} conditions, layers and measures"
-    ]
-    for of_rate in grouped(trends, "regularization"):
-        rises = sum(row["adjusted_p"] <= 0.05 and row["tau"] > 0 for row in of_rate)
+    sentences = []
+    for primary in (line for line in trends if line.get("test") == "primary"):
+        unsure = primary["p"] > LEVEL
+        said = "neither rises nor falls" if unsure else "rises" if primary["tau"] > 0 else "falls"
+        change = text(
+            "{change_mean:+.3f} (95 % interval {change_low:+.3f} to {change_high:+.3f}) up to {to:g}", **primary
+        )
+        p = text("tau = {tau:.2f}, p = {p:.2g}, {seeds} seeds", **primary)
+        sentences.append(f"mean Q of all layers and measures {said} with dropout, by {change}; {p}; the primary test")
+    high = sum(row["adjusted_p"] <= LEVEL for row in conditions)
+    sentences.append(
+        f"exploratory, corrected p <= {LEVEL}: Q is above that of untrained networks in {high} of {len(conditions)} "
+        "conditions, layers and measures"
+    )
+    for of_rate in grouped(of_measures(trends), "regularization"):
+        rises = sum(row["adjusted_p"] <= LEVEL and row["tau"] > 0 for row in of_rate)
         typical = numpy.median([row["q_change"] for row in of_rate])
         rate, to = of_rate[0]["regularization"], of_rate[0]["to"]
         sentences.append(f"{rate} up to {to:g} raises it in {rises} of {len(of_rate)}, by {typical:.3f} in the median")
@@ -193,10 +207,10 @@ def verdict(conditions, trends, contrasts):
     means = [line["mean"] for line in (up, down, cross)]
     sentences.append(
         text("partitions agree {:.2f} within upstream, {:.2f} within downstream, {:.2f} across ", *means)
-        + text("(p = {:.2g}, {:.2g}; {} seeds), ", up["p"], down["p"], up["seeds"])
+        + text("(p = {:.2g}, {:.2g}; {} seeds), ", up["adjusted_p"], down["adjusted_p"], up["seeds"])
         + text("{:.2f} if shuffled", cross["other_mean"])
     )
-    return "; ".join(sentences) + "."
+    return f"Verdict: {'; '.join(sentences)}."
 
 
 if __name__ == "__main__":

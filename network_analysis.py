@@ -9,12 +9,12 @@ import report.interruption  # first: Ctrl-C while the rest is imported is one se
 
 from mlp.files import writable_folder
 from mlp.model import stacked
-from modularity.candidates import candidate_limits, indegree_nobetween_candidates
+from modularity.candidates import candidate_limits, candidate_overlap, indegree_nobetween_candidates
 from modularity.centrality import centralities, layered_centralities
 from modularity.graph import neuron_graph, neuron_name
 from report.networks import plot_centralities, plot_network
 from report.options import Parser, run, selected_networks
-from report.results import print_table, run_record, save_results
+from report.results import print_table, run_record, save_results, text
 from report.style import save_figure
 
 TOP = 5
@@ -28,6 +28,7 @@ def parse_args(argv):
     parser = Parser("See a trained network, or many, as weighted graphs of neurons.")
     parser.add_networks()
     parser.add_candidates()
+    parser.add_rescaling()
     what = (
         "what computes betweenness: networkx, the equal but faster layered engine, or auto: networkx where it is quick"
     )
@@ -39,24 +40,27 @@ def parse_args(argv):
 def main(argv=None):
     args = parse_args(argv)
     networks, about = selected_networks(args.checkpoint, args)
-    first = networks[0]
     figures = writable_folder(args.figures_dir)
 
     engine = args.engine if args.engine != "auto" else affordable_engine(networks)
-    if engine == "networkx":
-        tables = [centralities(neuron_graph(network.weights)) for network in networks]
-    else:
-        tables = layered_centralities(stacked([network.model for network in networks])[0])
     quantiles = args.in_degree_quantile, args.betweenness_quantile
+    tables = centrality_tables(networks, engine)
     candidates = [indegree_nobetween_candidates(table, *quantiles, args.max_candidates) for table in tables]
+    overlap = {}
+    if args.rescale:
+        as_they_were, networks = candidates, [network.rescaled() for network in networks]
+        tables = centrality_tables(networks, engine)
+        candidates = [indegree_nobetween_candidates(table, *quantiles, args.max_candidates) for table in tables]
+        overlap = candidate_overlap(as_they_were, candidates, networks[0].model.hidden_sizes)
+    first = networks[0]
 
     rows = [
         {"network": network.number, "layer": node[0], "index": node[1], **row, "candidate": node in its_candidates}
         for network, table, its_candidates in zip(networks, tables, candidates)
         for node, row in table.items()
     ]
-    save_results(figures / "centralities", rows, run_record(args, engine=engine, checkpoint=about))
-    title = f"{'-'.join(map(str, first.model.sizes))} network, {first.data}"
+    save_results(figures / "centralities", rows, run_record(args, engine=engine, checkpoint=about, **overlap))
+    title = f"{'-'.join(map(str, first.model.sizes))} network, {first.data}{', rescaled' * args.rescale}"
     limits = [candidate_limits(table, *quantiles) for table in tables]
     save_figure(plot_centralities(tables, candidates, limits, quantiles, title), figures / "centralities")
     if len(networks) > 1:
@@ -72,8 +76,18 @@ def main(argv=None):
         counts = list(map(len, candidates))
         range_of = f"{min(counts)} to {max(counts)}"
         print(f"that was network {first.number}; {len(networks)} networks have {range_of} candidates each")
+    if overlap:
+        counts = "rescaling: {before} candidates before and {after} after, {shared} of them the same"
+        print(text(f"{counts}; {{shared_by_chance:.1f}} would be by chance", **overlap))
     print(f"betweenness by the {engine} engine")
     print(f"saved {figures}/centralities.{{csv,json,png,pdf}} and {figures}/network.{{png,pdf}}")
+
+
+def centrality_tables(networks, engine):
+    """The centralities of all neurons of each network, by node."""
+    if engine == "networkx":
+        return [centralities(neuron_graph(network.weights)) for network in networks]
+    return layered_centralities(stacked([network.model for network in networks])[0])
 
 
 def affordable_engine(networks):

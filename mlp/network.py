@@ -8,6 +8,7 @@ from mlp import InputError
 from mlp.checkpoint import load_networks
 from mlp.data import COLLECTIONS, DataSet
 from mlp.model import INITS, MLP, initial_model
+from mlp.rescaling import rescaled
 
 BASELINE, ALL, CONTROL = "random initialisation", "all trained", "control"
 """The conditions of networks that were never trained, of all others together, and of tests of which it is known that
@@ -53,6 +54,10 @@ class Network:
     def strengths(self):
         """How strongly each two units of neighbouring layers are joined: one [out, in] tensor of |w| per layer."""
         return [weight.abs() for weight in self.weights]
+
+    def rescaled(self):
+        """The same network in its canonical form."""
+        return replace(self, model=rescaled(self.model))
 
     def untrained(self, number, seed):
         """A network like this one before any training, in which nothing is planted."""

@@ -7,8 +7,8 @@ import numpy
 
 from mlp.network import ALL, BASELINE
 from modularity.communities import maximise_modularity
-from modularity.rows import by_seed, defined_mean, grouped, seed_means
-from modularity.significance import compare_with_untrained, signed_rank_test, trend
+from modularity.rows import by_seed, defined_mean, grouped, mean_interval, seed_means
+from modularity.significance import adjusted, compare_with_untrained, primary_first, signed_rank_test, trend
 from modularity.similarity import MEASURES, pair_group, similarities
 from modularity.tasks import mapped
 
@@ -17,6 +17,9 @@ GROUPS = "UP", "DOWN", "CROSS", "NORM"
 AGREEMENTS = "similarity", "shuffled", "adjusted_rand"
 REGULARIZATION = "dropout", "l1", "l2"
 HYPERPARAMETERS = "lr", *REGULARIZATION, "zeros"
+ALL_MEASURES = "all"
+PRIMARY = "dropout", ALL_MEASURES
+"""The trend that is the primary test: of the mean Q with dropout; named before its numbers."""
 DRAWN = "forward_cov_norm", "backward_hess_norm"
 
 
@@ -160,8 +163,21 @@ def dropouts(rows):
     return {row["condition"]: row["dropout"] for row in series(rows, "dropout")}
 
 
+def averaged(rows):
+    """A row per network: its mean Q over layers and measures, called ALL_MEASURES; NaN if one is not defined."""
+    everything = {"layer": ALL_MEASURES, "measure": ALL_MEASURES}
+    groups = grouped(rows, "condition", "network")
+    return [group[0] | everything | {"q": float(numpy.mean([row["q"] for row in group]))} for group in groups]
+
+
 def regularization_trends(rows, seed):
-    """What each kind of regularisation does to Q within the networks of a seed, and the largest change of the mean."""
+    """What each kind of regularisation does to Q within the networks of a seed: a line per kind, layer and measure.
+
+    q_change is the largest change of the mean over networks; change_mean, change_low and change_high are that from the
+    lowest rate to the highest, with its 95 % interval over seeds.  Where rows `averaged` are among them, and a series of
+    dropout rates, their trend is the primary test, and the lines are in the order of `primary_first`; else all are
+    `adjusted`.
+    """
     trends = []
     defined = [row for row in rows if not numpy.isnan(row["q"])]
     for rate in REGULARIZATION:
@@ -175,8 +191,13 @@ def regularization_trends(rows, seed):
                 line |= {key: of_measure[0][key] for key in ("layer", "measure")}
                 line |= {"networks": len(of_measure), "seeds": len(seeds), "q": first}
                 line["q_change"] = max((q - first for q in others), key=abs)
+                lowest, highest = ({row["seed"]: row["q"] for row in by_value[end]} for end in (0, -1))
+                pairs = (lowest.keys() & highest.keys()) - {None}
+                changes = [highest[its_seed] - lowest[its_seed] for its_seed in pairs]
+                line |= dict(zip(("change_low", "change_mean", "change_high"), mean_interval(changes)))
                 trends.append(line | trend(*zip(*found), seed))
-    return trends
+    primary = [line for line in trends if (line["regularization"], line["measure"]) == PRIMARY]
+    return primary_first(trends, *primary) if primary else adjusted(trends)
 
 
 def pooled_agreement(agreements):
@@ -197,7 +218,8 @@ def agreement_contrasts(agreements):
     """Do partitions agree better within a family than across?
 
     Networks of one seed began with the same weights and count as one, by their mean.  Returns for trained and untrained
-    networks the means that are compared, and the `signed_rank_test` over seeds.
+    networks the means that are compared, their difference with its 95 % interval, and the `signed_rank_test` over
+    seeds, `adjusted`.
     """
     lines = []
     for kind in ("trained", BASELINE):
@@ -210,5 +232,7 @@ def agreement_contrasts(agreements):
         for one, other in (("UP", "CROSS"), ("DOWN", "CROSS"), ("CROSS", "shuffled")):
             line = {"networks": kind, "seeds": len(units), "one": one, "other": other}
             line["mean"], line["other_mean"] = (defined_mean(unit[name] for unit in means) for name in (one, other))
-            lines.append(line | signed_rank_test([unit[one] - unit[other] for unit in means]))
-    return lines
+            differences = [unit[one] - unit[other] for unit in means]
+            line |= dict(zip(("difference_low", "difference", "difference_high"), mean_interval(differences)))
+            lines.append(line | signed_rank_test(differences))
+    return adjusted(lines)

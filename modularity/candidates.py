@@ -56,6 +56,24 @@ def indegree_nobetween_candidates(table, in_degree_quantile=0.5, betweenness_qua
     return sorted(sorted(candidates, key=rank)[:max_candidates])
 
 
+def candidate_overlap(candidates, others, hidden_sizes):
+    """How many candidates of the same networks are the same by two ways to see them.
+
+    candidates, others: a list of (layer, index) per network.  hidden_sizes: neurons of each hidden layer.
+    Returns {"before", "after", "shared": counts over all networks, "shared_by_chance": how many would be if as many
+    neurons of each layer were drawn at random}.
+    """
+    counts = {"before": 0, "after": 0, "shared": 0, "shared_by_chance": 0.0}
+    for before, after in zip(candidates, others, strict=True):
+        counts["before"] += len(before)
+        counts["after"] += len(after)
+        counts["shared"] += len(set(before) & set(after))
+        for layer, width in enumerate(hidden_sizes, 1):
+            few, more = (sum(node[0] == layer for node in nodes) for nodes in (before, after))
+            counts["shared_by_chance"] += few * more / width
+    return counts
+
+
 def module_of(neuron, weights, top_inputs=TOP_INPUTS):
     """The module of a hidden neuron: the neuron and its strongest incoming hidden neurons by |w|.
 

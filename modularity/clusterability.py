@@ -10,10 +10,14 @@ from mlp.seeds import derived_seed
 from modularity.clustering import cuts_and_volumes, n_cut, spectral_clusters
 from modularity.graph import connected_neurons, inputs_reach_outputs, weight_adjacency, without_isolated
 from modularity.nulls import shuffle_weights
-from modularity.significance import compare_with_shuffles
+from modularity.rows import defined_mean, grouped, over_seeds, seed_means
+from modularity.significance import LEVEL, compare_with_shuffles, primary_first, signed_rank_test
 from modularity.tasks import mapped
 
 NULLS = {"layer": "all weights of a layer shuffled", "layer_nonzero": "nonzero weights shuffled in their places"}
+NULLS |= {"strength": "shuffled in their places, node strengths kept"}
+PRIMARY = "strength"
+"""The null of the primary test, which is that of the first graph of the first condition; named before its numbers."""
 GRAPHS = {True: "with pixels", False: "without pixels"}
 COPIES_PER_TASK = 10
 
@@ -55,8 +59,8 @@ def full_name(network):
 def clustered(networks, clusters, shuffles, seed, jobs, pixels=True):
     """Cluster the `graph_weights` of each network and shuffled copies of them.
 
-    Returns per network {"n_cut", "labels", "warnings", and per null the n-cuts of the copies}.  Without zeros the two
-    nulls are the same, and so are their n-cuts.
+    Returns per network {"n_cut", "labels", "warnings", and per null the n-cuts of the copies}.  Without zeros the nulls
+    "layer" and "layer_nonzero" are the same, and so are their n-cuts.
     """
     tasks, owners = [], []
     for place, network in enumerate(networks):
@@ -65,7 +69,9 @@ def clustered(networks, clusters, shuffles, seed, jobs, pixels=True):
         owners.append((place, "observed"))
         reduced = without_isolated(weights)
         dense = all((weight != 0).all() for weight in reduced)
-        for kind, null in enumerate(list(NULLS)[: 1 if dense else None]):
+        for kind, null in enumerate(NULLS):
+            if dense and null == "layer_nonzero":
+                continue
             for first in range(0, shuffles, COPIES_PER_TASK):
                 some = range(first, min(first + COPIES_PER_TASK, shuffles))
                 tasks.append((reduced, null, clusters, seed, [(network.number, kind, shuffle) for shuffle in some]))
@@ -108,14 +114,40 @@ def clusterings(weights, null, clusters, seed, keys, advance=lambda: None):
 def network_row(network, result, pixels=True):
     """How clusterable a network is.  result: what `clustered` returns for it."""
     labels, weights = result["labels"], graph_weights(network, pixels)
-    row = {**network.identity, "graph": GRAPHS[pixels]}
+    row = {**network.identity, "seed": network.seed, "graph": GRAPHS[pixels]}
     row |= {"neurons": int((labels >= 0).sum()), "isolated": int((labels < 0).sum())}
     row["edges"] = sum(int(weight.count_nonzero()) for weight in weights)
     row |= {"clusters": len(set(labels) - {-1}), "n_cut": result["n_cut"]}
     for null in NULLS:
         compared = compare_with_shuffles(result["n_cut"], result[null])
         row |= {f"{null}_{key}": value for key, value in compared.items()}
+        row[f"{null}_gap"] = row["n_cut"] - row[f"{null}_mean"]
     return row
+
+
+def gap_tests(rows):
+    """Do the networks of each condition lie below their shuffled copies, or above them, under each null?
+
+    The gap of a network is its n-cut minus the mean of its copies': negative if it is clustered.  z would not do to
+    compare conditions, since shuffles differ in their spread.
+    rows: of `network_row`, of all networks.  Returns a line per graph, condition and null: how many networks and seeds,
+    means of the n-cut and of that of the copies, the mean gap with its 95 % interval over seeds, that as a share of the
+    copies' n-cut, how many networks lie below their copies at LEVEL, and a `signed_rank_test` over seeds; in the order
+    of `primary_first`.
+    """
+    lines = []
+    for group in grouped(rows, "graph", "condition"):
+        for null in NULLS:
+            gaps = seed_means(group, f"{null}_gap")
+            line = {key: group[0][key] for key in ("graph", "condition")}
+            line |= {"shuffle": null, "networks": len(group), "seeds": len(gaps)}
+            line |= {"n_cut": defined_mean(row["n_cut"] for row in group)}
+            line["shuffled_n_cut"] = defined_mean(row[f"{null}_mean"] for row in group)
+            line |= over_seeds(group, f"{null}_gap", "gap_")
+            line["gap_share"] = line["gap_mean"] / line["shuffled_n_cut"]
+            line["below"] = sum(row[f"{null}_p"] <= LEVEL for row in group)
+            lines.append(line | signed_rank_test(gaps))
+    return primary_first(lines, next(line for line in lines if line["shuffle"] == PRIMARY))
 
 
 def cluster_rows(network, labels, pixels=True):

@@ -1,10 +1,14 @@
 """Nulls: modules, partitions and weights that nobody selected, alike in all that is not being tested."""
 
+import warnings
 from itertools import combinations
 from math import comb, prod
 
 import numpy
 import torch
+
+FITTED, ROUNDS = 1e-7, 10_000
+"""How closely shuffled weights keep the strengths of their neurons, relative, and in how many rounds at most."""
 
 
 def layer_counts(module, hidden_sizes):
@@ -62,20 +66,44 @@ def random_partition(labels, widths, generator):
 
 
 def shuffle_weights(weights, null, generator):
-    """Copies of weight matrices whose entries are permuted, each matrix on its own (Filan et al. 2020).
+    """Copies of weight matrices whose entries are permuted, each matrix on its own.
 
-    null: "layer" permutes all entries, zeros included: a layer keeps its weights and sparsity, and loses its pattern.
-    "layer_nonzero" permutes the nonzero entries among their places: the pattern of zeros stays.
+    null: "layer" permutes all entries, zeros included: a layer keeps its weights and sparsity, and loses its pattern
+    (Filan et al. 2020).  "layer_nonzero" permutes the nonzero entries among their places: the pattern of zeros stays
+    (ibid.).  "strength" then scales them until each neuron has the strengths it had (`fitted_strengths`).
     weights: one [out, in] tensor per layer, without isolated neurons.  generator: a torch.Generator on the CPU.
-    Returns tensors of the same shapes.  Raises ValueError for another null.
+    Returns tensors of the same shapes.  Warns as `fitted_strengths`.  Raises ValueError for another null.
     """
-    if null not in ("layer", "layer_nonzero"):
-        raise ValueError(f"null is {null!r}; choose layer or layer_nonzero")
+    if null not in ("layer", "layer_nonzero", "strength"):
+        raise ValueError(f"null is {null!r}; choose layer, layer_nonzero or strength")
     shuffled = []
     for weight in weights:
         entries = weight.detach().flatten().clone()
-        places = entries.nonzero().flatten() if null == "layer_nonzero" else torch.arange(len(entries))
+        places = torch.arange(len(entries)) if null == "layer" else entries.nonzero().flatten()
         order = torch.randperm(len(places), generator=generator)
         entries[places] = entries[places[order]]
-        shuffled.append(entries.view(weight.shape))
+        copy = entries.view(weight.shape)
+        shuffled.append(fitted_strengths(copy, weight.detach()) if null == "strength" else copy)
     return shuffled
+
+
+def fitted_strengths(shuffled, weight):
+    """A matrix whose rows and columns are scaled until |w| add up to what they do in another.
+
+    Iterative proportional fitting (Deming & Stephan 1940).  It has a solution where zeros are in the same places, since
+    the other matrix is one with these sums; signs and zeros stay.
+    shuffled, weight: [out, in].  Returns a tensor like the first, with sums of |w| along rows and columns within
+    FITTED of those of the second.  Warns if ROUNDS do not bring it there.
+    """
+    strength, wanted = shuffled.double().abs(), weight.double().abs()
+    wanted_rows, wanted_columns = wanted.sum(1), wanted.sum(0)
+    columns = torch.ones_like(wanted_columns)
+    for _ in range(ROUNDS):
+        rows = wanted_rows / (strength @ columns)
+        sums = rows.nan_to_num_(0) @ strength  # nothing is to be shared out in an empty row: 0 / 0
+        if ((columns * sums - wanted_columns).abs() <= FITTED * wanted_columns).all():
+            break
+        columns = (wanted_columns / sums).nan_to_num_(0)
+    else:
+        warnings.warn("shuffled weights did not reach the strengths that their neurons had", stacklevel=3)
+    return (shuffled.double() * rows.unsqueeze(1) * columns).to(shuffled.dtype)

@@ -22,12 +22,11 @@ from modularity.effects import ablation_effects, wilson_interval
 from modularity.partitions import RESTARTS
 from modularity.planted import described
 from modularity.rows import defined_mean, grouped, over_seeds
-from modularity.significance import DIGITS, compare_with_shuffles, percentiles_among, rank_p_value
+from modularity.significance import DIGITS, LEVEL, compare_with_shuffles, percentiles_among, rank_p_value
 from modularity.similarity import MEASURES
 from modularity.specialization import MEASURES as SPECIALITIES
 from modularity.specialization import measured_parts, summary
 
-LEVEL = 0.05
 CONTROLS = 20
 """Untrained networks that are controls."""
 CHOICES = 999

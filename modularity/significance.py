@@ -16,6 +16,8 @@ ROUNDING = 1e-9
 DIGITS = 9
 """Decimal places that averages of percentiles, or of rank correlations, are told apart by, for the same reason."""
 PERMUTATIONS = 9999
+LEVEL = 0.05
+"""Of a p-value at or below which a network or a study is said to show something."""
 
 
 def compare_with_null(observed, null, includes_observed=False, others=False):
@@ -229,3 +231,13 @@ def adjusted(rows, p="p", name="adjusted_p"):
     """The rows with their p-values adjusted for the number of all (Benjamini & Hochberg 1995)."""
     p_values = scipy.stats.false_discovery_control([row[p] for row in rows]).tolist() if rows else []
     return [row | {name: value} for row, value in zip(rows, p_values)]
+
+
+def primary_first(tests, primary):
+    """The tests of a study: the one that was named before its numbers, and then the others, which only explore.
+
+    tests: rows with `p`, of which `primary` is one.  All get a `test`, "primary" or "exploratory", and the latter an
+    `adjusted_p`, as `adjusted` for their number.
+    """
+    others = [test | {"test": "exploratory"} for test in tests if test is not primary]
+    return [primary | {"test": "primary"}, *adjusted(others)]

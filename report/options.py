@@ -81,6 +81,11 @@ class Parser(argparse.ArgumentParser):
         what = "keep only so many candidates, those that rank highest by in-degree in their layers (default: all)"
         self.option("--max-candidates", what, integer(1))
 
+    def add_rescaling(self):
+        """Whether the graph is that of the network as it is."""
+        what = "analyse the canonical form of each network, whose neurons read as much as they pass on; its outputs are"
+        self.add_argument("--rescale", action="store_true", help=f"{what} the same")
+
     def add_work(self, decides):
         """How the work is done: --seed, which `decides` much, and --device and --jobs, which decide nothing."""
         self.option("--seed", f"decides {decides}", integer(0, LARGEST_SEED), 0)

@@ -5,7 +5,7 @@ import numpy
 
 from mlp.network import CONTROL
 from modularity.partitions import FAMILIES
-from modularity.power import LEVEL
+from modularity.significance import LEVEL
 from modularity.recovery import FAMILY_OF
 from modularity.rows import grouped
 from report.panels import column, draw_table, figure_of

@@ -6,6 +6,7 @@ import numpy
 import pytest
 import torch
 from conftest import random_weights, strict
+from scipy import stats
 from scipy.sparse.linalg import ArpackNoConvergence
 
 import are_modules_clusterable
@@ -17,7 +18,7 @@ from mlp.data import DataSet
 from mlp.model import MLP, initial_model
 from mlp.network import Network
 from mlp.seeds import derived_seed
-from modularity.clusterability import cluster_rows, clustered, clusterings, network_row, notes
+from modularity.clusterability import NULLS, cluster_rows, clustered, clusterings, gap_tests, network_row, notes
 from modularity.clustering import n_cut, spectral_clusters
 from modularity.graph import weight_adjacency, without_isolated
 from modularity.nulls import shuffle_weights
@@ -48,7 +49,7 @@ def test_shuffles_that_change_nothing_are_no_finding(tmp_path, capsys):
     options = ["--clusters", "3", "--shuffles", "20", "--jobs", "1", "--figures-dir", str(tmp_path)]
     are_modules_clusterable.main([str(tmp_path / "run$1_$2.pt"), *options])
     printed = capsys.readouterr().out
-    assert "run$1_$2, of 1: 0 (layer) and 0 (layer_nonzero)" in printed.splitlines()[-1]
+    assert "of run$1_$2, with pixels, p = 1 (layer), 1 (layer_nonzero), 1 (strength)" in printed.splitlines()[-1]
     assert "nan" not in printed
     with open(tmp_path / "clusterability.csv", newline="") as file:
         network = next(csv.DictReader(file))
@@ -58,7 +59,7 @@ def test_shuffles_that_change_nothing_are_no_finding(tmp_path, capsys):
     assert numpy.isclose(rows[0]["n_cut"], rows[0]["layer_mean"])
 
 
-@pytest.mark.parametrize("null", ["layer", "layer_nonzero"])
+@pytest.mark.parametrize("null", ["layer", "layer_nonzero", "strength"])
 def test_each_copy_is_that_of_its_key(null):
     """However keys are grouped; and each is a shuffle that is clustered."""
     weights = random_weights((12, 8, 5), pruned=0.3)
@@ -109,10 +110,38 @@ def test_networks_are_clustered_beside_their_own_copies(pixels, together, monkey
         ((cut, labels, _),) = clusterings(weights, None, 3, 0, [()])
         assert (result["n_cut"], result["labels"].tolist()) == (cut, labels.tolist())
         reduced = without_isolated(weights)
-        for kind, null in enumerate(("layer", "layer_nonzero")):
-            keys = [(network.number, kind if network is networks[0] else 0, shuffle) for shuffle in range(3)]
+        for kind, null in enumerate(("layer", "layer_nonzero", "strength")):
+            same = null == "layer_nonzero" and network is networks[1]
+            keys = [(network.number, 0 if same else kind, shuffle) for shuffle in range(3)]
             assert result[null] == [its_cut for its_cut, *_ in clusterings(reduced, null, 3, 0, keys)]
     assert pruned["layer"] != pruned["layer_nonzero"]
+
+
+def test_gaps_over_networks_by_hand():
+    """Three seeds, one of them twice; the second condition lies above its copies."""
+    rows = []
+    for condition, n_cuts in (("pruned", (1.0, 1.2, 1.4, 1.6)), ("dense", (3.0,))):
+        for network, (seed, n_cut) in enumerate(zip((0, 1, 2, 2), n_cuts)):
+            row = {"graph": "with pixels", "condition": condition, "network": network, "seed": seed, "n_cut": n_cut}
+            for shift, null in enumerate(NULLS):
+                row |= {f"{null}_mean": 2.0, f"{null}_gap": n_cut - 2.0 + shift, f"{null}_p": 0.05 if seed else 0.06}
+            rows.append(row)
+    primary, layer, _, dense, *others = gap_tests(rows)
+    assert (primary["condition"], primary["shuffle"], primary["test"]) == ("pruned", "strength", "primary")
+    assert primary["gap_mean"] == pytest.approx((1 + 1.2 + 1.5) / 3)
+    assert "adjusted_p" not in primary
+    assert (layer["condition"], layer["shuffle"], layer["test"]) == ("pruned", "layer", "exploratory")
+    assert (layer["networks"], layer["seeds"], layer["below"]) == (4, 3, 3)
+    assert (layer["n_cut"], layer["shuffled_n_cut"]) == (pytest.approx(1.3), 2.0)
+    assert layer["gap_mean"] == pytest.approx((-1 - 0.8 - 0.5) / 3)
+    assert layer["gap_share"] == pytest.approx(layer["gap_mean"] / 2)
+    half = stats.t.ppf(0.975, 2) * numpy.std([-1, -0.8, -0.5], ddof=1) / 3**0.5
+    assert (layer["gap_low"], layer["gap_high"]) == pytest.approx((layer["gap_mean"] - half, layer["gap_mean"] + half))
+    assert (layer["p"], layer["direction"]) == (0.25, -1)
+    assert (dense["networks"], dense["gap_mean"], dense["p"], dense["direction"]) == (1, 1.0, 1.0, 1)
+    assert math.isnan(dense["gap_low"])
+    exploratory = [layer["adjusted_p"], dense["adjusted_p"], *(other["adjusted_p"] for other in others)]
+    assert min(exploratory) >= 0.25
 
 
 def network_of(weights, number=0):
@@ -141,12 +170,14 @@ def test_rows_of_networks_and_clusters_by_hand():
         without | {"cluster": 1, "layer_1": 0, "layer_2": 1},
     ]
     result = {"labels": labels, "n_cut": 8 / 7, "layer": [1.0, 2.0], "layer_nonzero": [1.0, 1.0], "warnings": []}
+    result["strength"] = [8 / 7, 2.0]
     row = network_row(network, result)
     counts = {"neurons": 3, "isolated": 2, "edges": 2, "clusters": 2, "n_cut": 8 / 7}
     assert {key: row[key] for key in (*about, *counts)} == about | counts
     assert (row["layer_p"], row["layer_nonzero_p"]) == (2 / 3, 1)
     assert row["layer_z"] == pytest.approx((8 / 7 - 1.5) / 0.5)
     assert math.isnan(row["layer_nonzero_z"])
+    assert [row[f"{null}_gap"] for null in ("layer", "strength")] == pytest.approx([8 / 7 - 1.5, (8 / 7 - 2) / 2])
     assert list(notes(network, result)) == []
     network.model.weights[1].data.zero_()
     assert "no path of weights leads from an input to an output" in next(notes(network, result))

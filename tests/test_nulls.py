@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.stats import chisquare
 
-from modularity.nulls import control_modules, layer_counts, matched_modules, random_partition, shuffle_weights
+from modularity.nulls import control_modules, fitted_strengths, layer_counts, matched_modules, random_partition
+from modularity.nulls import shuffle_weights
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=3), st.data())
@@ -71,15 +72,20 @@ def test_a_random_partition_has_parts_of_the_same_sizes():
     assert (shuffled != labels).any()
 
 
-@given(st.integers(0, 10**6), st.sampled_from(["layer", "layer_nonzero"]))
+@given(st.integers(0, 10**6), st.sampled_from(["layer", "layer_nonzero", "strength"]))
 def test_shuffles_keep_what_they_should(seed, null):
     weights = random_weights((6, 5, 4), seed, pruned=0.4)
     before = [weight.clone() for weight in weights]
     shuffled = shuffle_weights(weights, null, torch.Generator().manual_seed(seed))
     for weight, same, copy_ in zip(weights, before, shuffled, strict=True):
         assert torch.equal(weight, same)
-        assert torch.equal(weight.flatten().sort().values, copy_.flatten().sort().values)
-        if null == "layer_nonzero":
+        if null == "strength":
+            for side in (0, 1):
+                sums = [matrix.double().abs().sum(side) for matrix in (copy_, weight)]
+                assert torch.allclose(*sums, rtol=1e-6, atol=0)
+        else:
+            assert torch.equal(weight.flatten().sort().values, copy_.flatten().sort().values)
+        if null != "layer":
             assert torch.equal(weight == 0, copy_ == 0)
     again = shuffle_weights(weights, null, torch.Generator().manual_seed(seed))
     assert all(torch.equal(*pair) for pair in zip(shuffled, again))
@@ -95,6 +101,34 @@ def test_every_place_is_as_likely():
     swapped = [shuffle_weights(weight, "layer_nonzero", generator)[0][0].tolist() for _ in range(2000)]
     assert {tuple(row) for row in swapped} == {(1, 2, 0, 0), (2, 1, 0, 0)}
     assert 900 < swapped.count([2, 1, 0, 0]) < 1100
+
+
+def test_strengths_are_fitted_by_factors_of_rows_and_columns():
+    """What fitting may do, and no more: where nothing is zero, ratios of ratios stay as they were shuffled."""
+    weight, shuffled = random_weights((7, 5, 3), 1)[0].abs(), random_weights((7, 5, 3), 2)[0]
+    fitted = fitted_strengths(shuffled, weight)
+    factors = (fitted / shuffled).double()
+    assert (factors > 0).all()
+    assert torch.allclose(factors * factors[0, 0], factors[:1] * factors[:, :1], rtol=1e-5)
+    assert torch.allclose(fitted.abs().sum(1), weight.sum(1), rtol=1e-6)
+    assert torch.allclose(fitted.abs().sum(0), weight.sum(0), rtol=1e-6)
+
+
+def test_strengths_that_cannot_be_fitted_are_said():
+    """The only place of the first row is that of the first column, whose sums differ."""
+    with pytest.warns(UserWarning, match="did not reach the strengths"):
+        fitted_strengths(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 2.0], [1.0, 1.0]]))
+
+
+def test_shuffles_with_strengths_keep_no_clusters():
+    """Two blocks of equal strength are gone, where neurons of one block were told apart by nothing but their block."""
+    weight = torch.full((8, 8), 0.01)
+    weight[:4, :4] = weight[4:, 4:] = 1.0
+    shares = []
+    for seed in range(20):
+        (copy_,) = shuffle_weights([weight], "strength", torch.Generator().manual_seed(seed))
+        shares.append((copy_[:4, :4].sum() + copy_[4:, 4:].sum()) / copy_.sum())
+    assert 0.4 < numpy.mean(shares) < 0.6
 
 
 def test_an_unknown_null():

@@ -17,7 +17,7 @@ from mlp.network import BASELINE, CONTROL, Network, load_records
 from modularity.ablation import against_controls
 from modularity.candidates import candidate_rows, indegree_nobetween_candidates, mean_percentiles, null_modules
 from modularity.centrality import layered_centralities
-from modularity.power import LEVEL, STUDIES, pooled_power, power_rows, refuse_untestable
+from modularity.power import STUDIES, pooled_power, power_rows, refuse_untestable
 from modularity.rows import grouped
 from test_recovery import halves
 

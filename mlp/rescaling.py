@@ -1,0 +1,62 @@
+"""Rescaling: one form for all networks that differ only in the scales of their neurons, which no output shows.
+
+relu(c x) = c relu(x) for c > 0: where all that a hidden neuron reads, its bias included, is multiplied by c, and all
+that it passes on divided by c, the network computes what it did, but its graph is another.
+"""
+
+from copy import deepcopy
+
+import torch
+
+ROUNDS, BALANCED = 10_000, 1e-12
+"""Rounds of balancing at most, and how much the factors change in the last."""
+
+
+@torch.no_grad()
+def rescaled(model):
+    """The network whose hidden neurons read as much as they pass on: a canonical form, with the same outputs.
+
+        |(w_in, b)|_2 = |w_out|_2   for each hidden neuron
+
+    The sum of squares of all parameters but the last biases is then the least that rescaling can reach.  It is convex
+    in the logarithms of the factors, and so this form is one, whatever positive factors neurons had before; it is found
+    one layer after the other, again and again (as Stock et al. 2019 do for pairs of layers).  Neurons that read
+    nothing, not even a bias, or are not read by any that matter, have no such form: in the limit their weights vanish,
+    and so they are zero.
+    Returns a new MLP on the same device; the model is as it was.
+    """
+    weights = [weight.double().cpu() for weight in model.weights]
+    biases = [bias.double().cpu() for bias in model.biases]
+    alive = _that_matter(weights, biases)
+    squares = [(weight * after.unsqueeze(1) * before) ** 2 for weight, before, after in zip(weights, alive, alive[1:])]
+    factors = [torch.ones(len(its_alive)).double() for its_alive in alive]  # squared; those of pixels and outputs stay
+    for _ in range(ROUNDS):
+        before = torch.cat(factors)
+        for layer in range(1, len(factors) - 1):
+            read = squares[layer - 1] @ (1 / factors[layer - 1]) + biases[layer - 1] ** 2
+            passed_on = factors[layer + 1] @ squares[layer]
+            factors[layer] = torch.where(alive[layer], (passed_on / read).sqrt(), 1.0)
+        if not (torch.cat(factors) / before - 1).abs().max() > BALANCED:
+            break
+    balanced = deepcopy(model)
+    scales = [(factor.sqrt() * its_alive, its_alive / factor.sqrt()) for factor, its_alive in zip(factors, alive)]
+    for layer, weight, bias, (_, down), (up, _) in zip(balanced.layers, weights, biases, scales, scales[1:]):
+        layer.weight.copy_(weight * up.unsqueeze(1) * down)
+        layer.bias.copy_(bias * up)
+    return balanced
+
+
+def _that_matter(weights, biases):
+    """Per layer, pixels and outputs included, the neurons that read something and are read: boolean [neurons].
+
+    A neuron reads something if it has a bias, or a weight from one that does; it is read if it has a weight to an
+    output, or to one that is read.
+    """
+    reads = [torch.ones(weights[0].shape[1], dtype=torch.bool)]
+    for weight, bias in zip(weights, biases):
+        reads.append((weight[:, reads[-1]] != 0).any(1) | (bias != 0))
+    read = [torch.ones(len(weights[-1]), dtype=torch.bool)]
+    for weight in reversed(weights[1:]):
+        read.insert(0, (weight[read[0]] != 0).any(0))
+    hidden = [some & more for some, more in zip(reads[1:-1], read)]
+    return [reads[0], *hidden, read[-1]]
