@@ -7,6 +7,7 @@ import torch
 from conftest import REPOSITORY
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t
 
 from mlp.data import DataSet
 from mlp.model import MLP, initial_model
@@ -14,6 +15,7 @@ from mlp.network import Network
 from modularity.agreement import (
     agreement_contrasts,
     agreement_rows,
+    averaged,
     cluster_rows,
     compare_partitions,
     dropouts,
@@ -151,6 +153,32 @@ def test_the_largest_change_may_be_a_fall():
     assert found["q_change"] == pytest.approx(-0.3)
 
 
+def test_the_mean_of_all_measures_with_dropout_is_the_primary_test():
+    q = {0: {0: (0.1, 0.3), 0.5: (0.4, 0.4)}, 1: {0: (0.2, 0.2), 0.5: (0.5, 0.9)}}
+    rows = []
+    for seed, of_rate in q.items():
+        for rate, values in of_rate.items():
+            for measure, value in zip(("forward_cov", "backward_jac"), values):
+                row = trained_with(seed, value, dropout=rate)
+                rows.append(row | {"condition": f"dropout {rate}", "network": seed, "measure": measure})
+    means = averaged(rows)
+    assert [(row["measure"], row["layer"], row["dropout"]) for row in means] == [
+        ("all", "all", 0),
+        ("all", "all", 0.5),
+    ] * 2
+    assert [row["q"] for row in means] == pytest.approx([0.2, 0.4, 0.2, 0.7])
+    primary, *others = regularization_trends(means + rows, seed=0)
+    assert (primary["measure"], primary["test"], "adjusted_p" in primary) == ("all", "primary", False)
+    assert {line["test"] for line in others} == {"exploratory"}
+    half = t.ppf(0.975, 1) * 0.3 / 2
+    interval = [primary[f"change_{end}"] for end in ("low", "mean", "high")]
+    assert interval == pytest.approx([0.35 - half, 0.35, 0.35 + half])
+    assert math.isnan(averaged([rows[0], rows[1] | {"q": math.nan}])[0]["q"])
+    without = regularization_trends(rows, seed=0)
+    assert [line["measure"] for line in without] == ["forward_cov", "backward_jac"]
+    assert all("adjusted_p" in line and "test" not in line for line in without)
+
+
 def agreement(condition, network, seed, group, similarity, shuffled=0.2, layer=1):
     row = {"condition": condition, "network": network, "seed": seed, "layer": layer, "group": group}
     return row | {"similarity": similarity, "shuffled": shuffled, "adjusted_rand": similarity - 0.1}
@@ -182,7 +210,10 @@ def test_contrasts_of_agreement_by_hand():
     # seed 0: 0.8, 0.4, 0.3 and 0.25; seed 1: 0.6, 0.5, 0.3 and 0.25
     assert [line["mean"] for line in trained] == pytest.approx([0.7, 0.45, 0.3])
     assert [line["other_mean"] for line in trained] == pytest.approx([0.3, 0.3, 0.25])
-    assert [(line["p"], line["direction"]) for line in trained] == [(0.5, 1)] * 3
+    assert [(line["p"], line["adjusted_p"], line["direction"]) for line in trained] == [(0.5, 1, 1)] * 3
+    assert [line["difference"] for line in trained] == pytest.approx([0.4, 0.15, 0.05])
+    half = t.ppf(0.975, 1) * (0.5 - 0.3) / 2
+    assert (trained[0]["difference_low"], trained[0]["difference_high"]) == pytest.approx((0.4 - half, 0.4 + half))
     for line, (mean, other, direction) in zip((up, down, cross), ((0.5, 0.6, -1), (0.3, 0.6, -1), (0.6, 0.25, 1))):
         assert (line["networks"], line["seeds"], line["p"]) == ("random initialisation", 1, 1)
         assert (line["mean"], line["other_mean"]) == pytest.approx((mean, other))
