@@ -1,15 +1,20 @@
 """The numbers of the pages are those of the committed files: new results cannot leave the prose behind."""
 
 import math
+import re
 import statistics
+from collections import Counter
 
 import pytest
 from conftest import REPOSITORY
 from runs import record, table
 
+from mlp.checkpoint import save_checkpoint
+from mlp.model import initial_model
 from modularity.rows import grouped
 
 FIGURES = REPOSITORY / "figures"
+PUBLISHED = REPOSITORY / "docs" / "published.csv"
 
 
 def number(value, digits=2):
@@ -123,10 +128,10 @@ READINGS = {
     ): "never notices halves of five digits each; its no says nothing",
     ("similarity", "backward_jac"): "notices halves; and some ordinary networks",
 }
-"""What follows for the tests of the README."""
+"""What follows for the tests of the other studies."""
 
 
-def readme_power_table():
+def readings_table():
     lines = {
         (line["study"], line["test"], line["condition"]): line
         for line in table(FIGURES / "recovery" / "recovery_power.csv")
@@ -136,8 +141,8 @@ def readme_power_table():
         yield row(study, test, *(f"{line['modular']} of {line['networks']}" for line in shown), reading)
 
 
-def readme_sentences():
-    """What the README says of recovery in words."""
+def recovery_sentences():
+    """What the page of known modules says of recovery in words."""
     lines = {
         (line["definition"], line["asked"], line["condition"]): line
         for line in table(FIGURES / "recovery" / "recovery.csv")
@@ -160,8 +165,8 @@ def readme_sentences():
     yield f"(`backward_jac`, {score('backward_jac', '0')} and {score('backward_jac', '0.2')})"
 
 
-def docs_sentences():
-    """What the page of known modules says in words."""
+def other_sentences():
+    """What it says of the rest in words."""
     accuracies = [
         statistics.mean(test["accuracy"] for test in about["record"]["test"])
         for about in record(FIGURES / "recovery_clusterable" / "clusterability.json")["checkpoints"]
@@ -176,9 +181,63 @@ def docs_sentences():
     yield f"Of {len(control)} tests, {level} do not say it more often than chance allows"
 
 
+def published_values(work):
+    """{(file, condition, quantity): line} of what a work's own files say."""
+    return {
+        (line["source"].split("/")[-1], line["condition"], line["quantity"]): line
+        for line in table(PUBLISHED)
+        if line["work"] == work
+    }
+
+
+def with_deviation(line, digits):
+    return f"{number(line['value'], digits)} ± {number(line['spread'], digits)}"
+
+
+def published_clusterability_table():
+    """A line per condition: what Filan et al. (2021) have, of other networks where `layer_nonzero` is asked."""
+    values = published_values("Filan et al. 2021")
+
+    def below(file, condition, null):
+        line = values[file, condition, f"networks below every shuffle, {null}"]
+        return f"{line['value']} of {line['n']}"
+
+    for kind in ("pruned, dropout", "pruned", "unpruned, dropout", "unpruned"):
+        file, condition = "clustering_factors_mlp.csv", f"MNIST, {kind}, 12 clusters"
+        other = "mlp-ncut-cohens-d-k12-n50.csv"
+        harder = "", ""  # without zeros `layer_nonzero` is `layer`
+        if kind.startswith("pruned"):
+            z = number(values[other, condition, "z, layer_nonzero"]["value"], 1)
+            harder = z, below(other, condition, "layer_nonzero")
+        yield row(
+            "",
+            "published",
+            f"{number(100 * float(values[file, condition, 'test accuracy']['value']))} %",
+            with_deviation(values[file, condition, "n-cut"], 3),
+            number(values[file, condition, "shuffled n-cut, layer"]["value"], 3),
+            with_deviation(values[file, condition, "z, layer"], 1),
+            below(file, condition, "layer"),
+            *harder,
+        )
+    untrained = values["random_init_data.pkl", "random initialisation, 12 clusters", "n-cut"]
+    yield row("", "published", "", with_deviation(untrained, 3), *5 * [""])
+
+
+def published_planting_table():
+    values = published_values("Filan et al. 2021")
+    for kind in ("pruned", "unpruned"):
+        n_cut, shuffled, z = (
+            values["clustering_factors_mlp.csv", f"MNIST, {kind}, clusterable initialisation, 12 clusters", quantity]
+            for quantity in ("n-cut", "shuffled n-cut, layer", "z, layer")
+        )
+        shown = with_deviation(n_cut, 3), number(shuffled["value"], 3), number(z["value"], 0)
+        yield row(f"published: {kind}", *shown, *4 * [""])
+
+
 TABLES = {
     "docs/known_modules.md": lambda: [
-        *docs_sentences(),
+        *recovery_sentences(),
+        *other_sentences(),
         *recovery_table(),
         *curve_table(),
         *function_table(),
@@ -188,22 +247,80 @@ TABLES = {
         *percentile_table("recovery_16"),
         *power_table("recovery"),
         *power_table("recovery_16"),
+        *readings_table(),
         *agreement_table("recovery"),
         *clusterability_table("with pixels", "recovery_clusterable"),
         *clusterability_table("without pixels", "recovery_clusterable"),
+        *published_planting_table(),
         *recovery_table("recovery_clusterable"),
         *function_table("recovery_clusterable"),
         *agreement_table("agreement"),
     ],
-    "README.md": lambda: [*readme_power_table(), *readme_sentences(), *clusterability_table("without pixels")],
+    "docs/clusterability.md": lambda: [*clusterability_table("without pixels"), *published_clusterability_table()],
 }
 
 
 @pytest.mark.parametrize("page", TABLES)
 def test_pages_say_what_the_files_say(page):
     said = " ".join((REPOSITORY / page).read_text().split())
-    missing = [line for line in TABLES[page]() if line not in said]
+    missing = [line for line in TABLES[page]() if " ".join(line.split()) not in said]
     assert not missing, "\n".join(missing)
+
+
+def test_page_of_similarity_quotes_the_published_figures():
+    values = {
+        (line["condition"], line["quantity"]): line for line in table(PUBLISHED) if line["work"] == "Lange et al. 2022"
+    }
+    lines = (REPOSITORY / "docs" / "similarity.md").read_text().splitlines()
+    head, *rows = (
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if re.match(r"\| (Q, here / published|\w+, layer \d) \|", line)
+    )
+    assert len(rows) == 8
+    conditions = [name if name == "untrained" else f"dropout {name.removeprefix('dropout ')}" for name in head[1:]]
+    for name, *cells in rows:
+        measure, layer = name.split(", ")
+        for condition, cell in zip(conditions, cells, strict=True):
+            line = values.get((f"{condition}, {layer}", f"Q of {measure}"))
+            if line is None:
+                expected = "–"
+            elif line["formula"].startswith("at least"):
+                expected = f">{number(line['value']).removeprefix('0')}"
+            else:
+                expected = number(line["value"], 3).removeprefix("0")
+            assert cell.split(" / ")[1] == expected, (name, condition)
+
+
+def examples(page):
+    """The Python that a page shows, block by block."""
+    return re.findall(r"```python\n(.*?)```", (REPOSITORY / page).read_text(), re.DOTALL)
+
+
+def test_examples_of_own_networks_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(REPOSITORY / "data")
+    (tmp_path / "mlp").mkdir()
+    save_checkpoint("mlp/mlp_mnist357.pt", initial_model((784, 8, 8, 8, 3), seed=0), digits=[3, 5, 7])
+    names = {}
+    printed = []
+    for block in examples("docs/own_network.md"):
+        exec(block, names)
+        printed.append(capsys.readouterr().out)
+    accuracies, cut, communities = printed
+    assert len(re.findall(r"\d\.\d*", accuracies)) == 3
+    assert 0 < float(cut) < 4
+    assert len(re.findall(r"-?\d+", communities.split("]")[0])) == 8
+
+
+def test_example_of_methods_prints_the_page_s_p_values(monkeypatch, capsys):
+    monkeypatch.chdir(REPOSITORY)
+    (block,) = examples("docs/methods.md")
+    exec(block, {})
+    printed = [number(line.split()[-1]) for line in capsys.readouterr().out.splitlines()]
+    lines = (REPOSITORY / "docs" / "methods.md").read_text().splitlines()
+    start = lines.index("| measure | shared | separate | KS p |") + 2
+    assert printed == [line.split("|")[-2].strip() for line in lines[start : start + len(printed)]]
 
 
 def test_published_checks_of_known_modules():
@@ -221,3 +338,17 @@ def test_published_checks_of_known_modules():
         for line in table(FIGURES / folder / "recovery_power.csv"):
             if line["condition"] == "control" and "matched" not in line["test"]:
                 assert line["at_level"] == "True", line["test"]
+
+
+def test_published_values_say_where_they_come_from():
+    rows = table(PUBLISHED)
+    for row in rows:
+        assert None not in row and None not in row.values(), f"too many or too few columns: {row}"
+        assert all(row[column].strip() for column in ("work", "condition", "quantity", "formula")), row
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{7}: \S.*", row["source"]), row
+        assert (REPOSITORY / "docs" / f"{row['study']}.md").exists(), row
+        assert math.isfinite(float(row["value"])), row
+        assert row["spread"] == "" or float(row["spread"]) >= 0, row
+        assert row["n"] == "" or int(row["n"]) > 0, row
+    keys = Counter((row["source"], row["condition"], row["quantity"]) for row in rows)
+    assert [key for key, times in keys.items() if times > 1] == []
