@@ -2,9 +2,10 @@
 # make test            set up and run the tests, but for the long reproductions
 # make test-all        all tests, the long reproductions too
 # make test-oldest     the tests with the oldest packages that requirements.txt allows, on Python 3.10 to 3.12
-# make evidence        the experiment over 100 networks: does it survive a control?
+# make evidence        the experiment over 100 networks, and over 200 others: does it survive a control?
 # make clusterability  are the weights made of clusters?  trains and analyses the networks of Filan et al.
-# make specialization  are clusters of neurons specialised?  trains and analyses the networks of Casper et al.
+# make specialization  are clusters of neurons specialised?  trains and analyses the networks of Casper et al., which are
+#                      those of Filan et al. without dropout
 # make similarity      do neurons see alike, or act alike?  trains and analyses the networks of Lange et al.
 # make recovery        do these methods find modules that are known to be there?  plants some, and looks
 # make agreement       do the definitions agree on networks of `make similarity`, which must be there?
@@ -15,7 +16,7 @@ BIN = .venv/bin
 OLDEST = .venv-oldest/bin
 
 .PHONY: figures centralities ablation test test-long test-all test-oldest
-.PHONY: evidence clusterability specialization similarity recovery agreement benchmark clean
+.PHONY: evidence clusterability specialization similarity recovery agreement benchmark filan clean
 
 figures: .venv/installed
 	$(BIN)/python train.py
@@ -38,32 +39,52 @@ test-all: test test-long
 test-oldest: .venv-oldest/installed
 	$(OLDEST)/python -m pytest
 
+CANDIDATES = $(BIN)/python are_modules_indegree_nobetween.py
+MNIST357 = mlp_mnist357.pt
+
 evidence: .venv/installed
 	$(BIN)/python train.py --networks 100 --save-dir mlp/100_networks --figures-dir figures/100_networks
-	$(BIN)/python are_modules_indegree_nobetween.py mlp/100_networks/mlp_mnist357.pt --figures-dir figures/100_networks
+	$(CANDIDATES) mlp/100_networks/$(MNIST357) --figures-dir figures/100_networks
+	$(BIN)/python train.py --networks 200 --seed 1000 --save-dir mlp/200_networks --figures-dir figures/200_networks
+	$(CANDIDATES) mlp/200_networks/$(MNIST357) --figures-dir figures/200_networks
+	$(CANDIDATES) mlp/200_networks/$(MNIST357) --ablate-to mean --figures-dir figures/200_networks_mean
+	$(CANDIDATES) mlp/200_networks/$(MNIST357) --rescale --figures-dir figures/200_networks_rescaled
 
-FILAN = $(foreach net,filan_dropout filan,mlp/$(net)/mlp_mnist0123456789$(1).pt)
+SEPARATELY = $(BIN)/python train.py --separate-batches
+FILES = $(foreach net,$(1),mlp/$(net)/mlp_mnist0123456789$(2).pt)
+CLUSTERABLE = $(BIN)/python are_modules_clusterable.py
+DROPOUT_OR_NOT = filan_dropout filan
+FOUR = $(DROPOUT_OR_NOT) filan_l1 filan_l2
 
-clusterability: .venv/installed
-	$(BIN)/python train.py --recipe filan --networks 5 --separate-batches --save-dir mlp/filan_dropout --figures-dir figures/filan_dropout
-	$(BIN)/python train.py --recipe filan --dropout 0 --networks 5 --separate-batches --save-dir mlp/filan --figures-dir figures/filan
-	$(BIN)/python are_modules_clusterable.py $(call FILAN) $(call FILAN,_unpruned) --lesions --figures-dir figures/clusterability
-	$(BIN)/python are_modules_clusterable.py $(call FILAN) $(call FILAN,_unpruned) --clusters 4 --figures-dir figures/clusterability_4
+filan: .venv/installed
+	$(SEPARATELY) --recipe filan --dropout 0 --networks 10 --save-dir mlp/filan --figures-dir figures/filan
 
-CASPER = mlp/casper/mlp_mnist0123456789
+clusterability: filan
+	$(SEPARATELY) --recipe filan --networks 10 --save-dir mlp/filan_dropout --figures-dir figures/filan_dropout
+	$(SEPARATELY) --recipe filan --dropout 0 --l1 5e-5 --networks 10 --save-dir mlp/filan_l1 --figures-dir figures/filan_l1
+	$(SEPARATELY) --recipe filan --dropout 0 --l2 5e-5 --networks 10 --save-dir mlp/filan_l2 --figures-dir figures/filan_l2
+	$(CLUSTERABLE) $(call FILES,$(FOUR)) $(call FILES,$(FOUR),_unpruned) --shuffles 20 --figures-dir figures/clusterability
+	$(CLUSTERABLE) $(call FILES,$(DROPOUT_OR_NOT)) $(call FILES,$(DROPOUT_OR_NOT),_unpruned) --shuffles 20 --clusters 4 \
+		--figures-dir figures/clusterability_4
+	$(CLUSTERABLE) $(call FILES,$(FOUR)) --shuffles 20 --rescale --figures-dir figures/clusterability_rescaled
+	$(CLUSTERABLE) $(call FILES,$(DROPOUT_OR_NOT)) --shuffles 20 --lesions --figures-dir figures/lesions
 
-specialization: .venv/installed
-	$(BIN)/python train.py --recipe casper --networks 3 --separate-batches --save-dir mlp/casper --figures-dir figures/casper
-	$(BIN)/python are_modules_specialized.py $(CASPER).pt $(CASPER)_unpruned.pt --figures-dir figures/specialization
+specialization: filan
+	$(BIN)/python are_modules_specialized.py $(call FILES,filan) $(call FILES,filan,_unpruned) \
+		--figures-dir figures/specialization
 
-LANGE = $(BIN)/python train.py --recipe lange --networks 3 --separate-batches
+LANGE = $(SEPARATELY) --recipe lange --networks 10
+RATES = --dropout 0,0.2,0.5,0.7
+ALIKE = $(BIN)/python are_modules_upstream_downstream.py
 
 similarity: .venv/installed
-	$(LANGE) --dropout 0,0.1,0.2,0.3,0.4,0.5,0.6,0.7 --save-dir mlp/lange_dropout --figures-dir figures/lange_dropout
-	$(LANGE) --l2 1e-4,1e-3,1e-2 --save-dir mlp/lange_l2 --figures-dir figures/lange_l2
-	$(LANGE) --l1 1e-5,1e-4,1e-3 --save-dir mlp/lange_l1 --figures-dir figures/lange_l1
-	$(BIN)/python are_modules_upstream_downstream.py mlp/lange_dropout/mlp_mnist0123456789.pt \
-		mlp/lange_l2/mlp_mnist0123456789.pt mlp/lange_l1/mlp_mnist0123456789.pt --figures-dir figures/similarity
+	$(LANGE) $(RATES) --save-dir mlp/lange_dropout --figures-dir figures/lange_dropout
+	$(LANGE) --l2 1e-3,1e-2 --save-dir mlp/lange_l2 --figures-dir figures/lange_l2
+	$(LANGE) --l1 1e-4,1e-3 --save-dir mlp/lange_l1 --figures-dir figures/lange_l1
+	$(ALIKE) $(call FILES,lange_dropout lange_l2 lange_l1) --figures-dir figures/similarity
+	$(SEPARATELY) --digits 0-9 --hidden-layers 64,64 --epochs 40 --batch-size 200 --l2 1e-5 --networks 10 $(RATES) \
+		--save-dir mlp/lange_fixed --figures-dir figures/lange_fixed
+	$(ALIKE) $(call FILES,lange_fixed) --figures-dir figures/similarity_fixed
 
 PLANT = $(BIN)/python train.py --digits 0-9 --planted-groups 2 --leak 0,0.02,0.05,0.1,0.2,0.5,1 --early-stopping 6
 SOFT = mlp/filan_clusterable/mlp_mnist0123456789
