@@ -121,14 +121,22 @@ def test_trained_networks_stand_beside_untrained_ones(sweep, size):
             found = [float(row["q"]) for row in rows if wanted.items() <= row.items()]
             assert line[mean] == pytest.approx(statistics.mean(found))
     trends = {(line["layer"], line["measure"]): line for line in pooled["trends"]}
+    primary = trends.pop(("all", "all"))
+    everything = statistics.mean(line["q_change"] for line in trends.values())
+    assert primary["test"] == "primary"
+    assert primary["change_mean"] == pytest.approx(everything)
+    assert primary["change_low"] < primary["change_mean"] < primary["change_high"]
     assert len(trends) == 16
     for (layer, measure), trend in trends.items():
+        assert trend["test"] == "exploratory"
+        assert trend["p"] <= trend["adjusted_p"] <= 1
         assert (trend["regularization"], trend["from"], trend["to"], trend["networks"]) == ("dropout", 0, 0.5, 4)
         with_dropout, without = (q[f"dropout {rate}, l2", layer, measure]["mean"] for rate in ("0.5", "0"))
         assert trend["q_change"] == pytest.approx(with_dropout - without)
     verdict = done.stdout.splitlines()[-1]
     clear = sum(line["adjusted_p"] <= 0.05 for line in pooled["conditions"])
-    assert f"(corrected p <= 0.05) in {clear} of 32 conditions, layers and measures" in verdict
+    assert f"corrected p <= 0.05: Q is above that of untrained networks in {clear} of 32 conditions" in verdict
+    assert f"with dropout, by {primary['change_mean']:+.3f} (95 % interval" in verdict
     assert "dropout up to 0.5 raises it in" in verdict
     stems = ("modularity", "matrices", "agreement")
     assert figures_are_there(place, *(f"upstream_downstream_{stem}" for stem in stems))
@@ -189,7 +197,7 @@ def test_networks_that_read_badly_are_left_out(readme_network, tmp_path):
     rows = table(tmp_path / "upstream_downstream.csv")
     assert len(rows) == 4 * 3 * 8
     assert {row["condition"] for row in rows} == {"unpruned", "random initialisation"}
-    assert done.stdout.splitlines()[-1].startswith("Verdict: Q is above that of untrained networks")
+    assert done.stdout.splitlines()[-1].startswith("Verdict: exploratory, corrected p <= 0.05: Q is above")
     assert "rises or falls with regularisation" not in done.stdout, "one network has no trend"
 
 
@@ -230,7 +238,8 @@ def test_trends_do_not_mix_pruned_networks_with_others(tmp_path):
     assert trends
     for line in trends:
         assert (line["networks"], line["seeds"], line["null"]) == (6, 2, "permutations")
-        wanted = {"layer": str(line["layer"]), "measure": line["measure"], "zeros": "0.0"}
+        of_all = line["measure"] == "all"
+        wanted = {"zeros": "0.0"} | ({} if of_all else {"layer": str(line["layer"]), "measure": line["measure"]})
         series = [row for row in rows if wanted.items() <= row.items()]
         first = statistics.mean(float(row["q"]) for row in series if row["dropout"] == "0")
         assert line["q"] == pytest.approx(first)

@@ -19,6 +19,7 @@ from modularity.candidates import candidate_rows, indegree_nobetween_candidates,
 from modularity.centrality import layered_centralities
 from modularity.power import STUDIES, pooled_power, power_rows, refuse_untestable
 from modularity.rows import grouped
+from modularity.significance import LEVEL
 from test_recovery import halves
 
 WHERE = REPOSITORY / "data", torch.device("cpu"), 1

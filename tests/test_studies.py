@@ -11,6 +11,10 @@ from runs import CLUSTERING, SIZES, SPECIALIZATION, balanced_accuracy, figures_a
 from mlp.checkpoint import load_checkpoint, load_networks
 from mlp.data import load_digits
 from mlp.model import initial_model
+from mlp.rescaling import rescaled
+from modularity.clusterability import NULLS
+from modularity.clustering import n_cut, spectral_clusters
+from modularity.graph import weight_adjacency
 from modularity.rows import grouped
 
 # Filan et al. (2020)
@@ -79,28 +83,27 @@ def test_a_network_stands_beside_its_shuffled_copies(filan, size):
     others = 42 if size == "small" else 1034
     smallest = 1 / (copies + 1)
     verdict = done.stdout.splitlines()[-1]
-    assert verdict.startswith("Verdict: networks more clusterable than their shuffled copies at p <= 0.05")
-    assert f"smallest p here: {smallest:.2g})" in verdict
-    said = verdict.split("with pixels: ")[1].split("And without pixels: ")
-    graphs = zip(("with pixels", "without pixels"), (pixels + others, others), rows, all_shuffles, all_clusters, said)
-    for graph, neurons, (network, baseline), shuffles, clusters, its_verdict in graphs:
+    p_values = ", ".join(f"{float(rows[0][0][f'{null}_p']):.2g} ({null})" for null in NULLS)
+    said = f"Verdict: of pruned, dropout, with pixels, p = {p_values}; smallest possible: {smallest:.2g}."
+    assert verdict.startswith(said)
+    graphs = zip(("with pixels", "without pixels"), (pixels + others, others), rows, all_shuffles, all_clusters)
+    for graph, neurons, (network, baseline), shuffles, clusters in graphs:
         assert network["graph"] == baseline["graph"] == graph
         assert network["condition"] == "pruned, dropout"
         assert baseline["condition"] == "random initialisation"
         for row in (network, baseline):
             assert 0 < float(row["n_cut"]) < count
             assert int(row["neurons"]) + int(row["isolated"]) == neurons
-            for null in ("layer", "layer_nonzero"):
+            for null in NULLS:
                 p = float(row[f"{null}_p"])
                 assert smallest <= p + 1e-12
                 assert p / smallest == pytest.approx(round(p / smallest))
                 z = (float(row["n_cut"]) - float(row[f"{null}_mean"])) / float(row[f"{null}_sd"])
                 assert float(row[f"{null}_z"]) == pytest.approx(z)
-            clear = [int(float(row[f"{null}_p"]) <= 0.05) for null in ("layer", "layer_nonzero")]
-            assert f"{row['condition']}, of 1: {clear[0]} (layer) and {clear[1]} (layer_nonzero)" in its_verdict
+                assert float(row[f"{null}_gap"]) == pytest.approx(float(row["n_cut"]) - float(row[f"{null}_mean"]))
         assert baseline["layer_mean"] == baseline["layer_nonzero_mean"], "without zeros the nulls are equal"
 
-        for null in ("layer", "layer_nonzero"):
+        for null in NULLS:
             values = [float(r["n_cut"]) for r in shuffles if (r["condition"], r["null"]) == ("pruned, dropout", null)]
             assert len(set(values)) == copies, "every shuffle has a seed of its own"
             assert float(network[f"{null}_mean"]) == pytest.approx(sum(values) / copies)
@@ -109,6 +112,10 @@ def test_a_network_stands_beside_its_shuffled_copies(filan, size):
         assert sum(int(row["neurons"]) for row in clusters) == int(network["neurons"])
         assert sum(float(row["volume_share"]) for row in clusters) == pytest.approx(1)
         assert sum(float(row["leaving_share"]) for row in clusters) == pytest.approx(float(network["n_cut"]), abs=1e-6)
+    tests = table(place / "clusterability_tests.csv")
+    assert [tests[0][key] for key in ("test", "shuffle", "condition")] == ["primary", "strength", "pruned, dropout"]
+    assert len(tests) == 2 * 2 * len(NULLS)
+    assert {(line["seeds"], line["gap_low"], line["p"]) for line in tests} == {("1", "", "1.0")}, "one network is none"
     assert figures_are_there(place, "clusterability", "clusters", "lesions")
 
 
@@ -256,6 +263,18 @@ def test_more_clusters_than_there_are_neurons_without_pixels(readme_network, tmp
     done = succeed(CLUSTERING, readme_network[0], *options, tmp_path)
     assert {row["graph"] for row in table(tmp_path / "clusterability.csv")} == {"with pixels"}
     assert "note: without pixels there are too few neurons for 28 clusters" in done.stdout
+
+
+def test_networks_in_canonical_form(readme_network, tmp_path):
+    """What they were is not what they are; their clusters are lesioned as they were."""
+    options = "--clusters 4 --shuffles 2 --jobs 1 --lesions --draws 5 --figures-dir".split()
+    places = tmp_path / "before", tmp_path / "after"
+    for place, rescale in zip(places, ([], ["--rescale"])):
+        succeed(CLUSTERING, readme_network[0], *rescale, *options, place)
+    before, after = (table(place / "clusterability.csv") for place in places)
+    assert all(one["n_cut"] != other["n_cut"] for one, other in zip(before, after, strict=True))
+    adjacency = weight_adjacency(rescaled(load_checkpoint(readme_network[0])[0]).weights)
+    assert float(after[0]["n_cut"]) == n_cut(adjacency, spectral_clusters(adjacency, 4, 0))
 
 
 def test_what_is_cut_off_is_said(tmp_path):
