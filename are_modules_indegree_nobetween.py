@@ -14,14 +14,13 @@ import torch
 from mlp.files import writable_folder
 from mlp.model import stacked
 from mlp.network import refuse_twins
-from modularity.ablation import against_controls
-from modularity.candidates import EFFECTS, NULLS, TOP_INPUTS, candidate_rows, indegree_nobetween_candidates
-from modularity.candidates import mean_percentiles, null_modules
+from modularity.ablation import LEVELS, against_controls, mean_levels
+from modularity.candidates import BOTH, EFFECTS, NULLS, PRIMARY, RULES, TOP_INPUTS, candidate_rows, candidates_by_rule
+from modularity.candidates import mean_percentiles, network_tests, null_modules
 from modularity.centrality import layered_centralities
-from modularity.rows import by_seed, defined_mean, seed_means
-from modularity.significance import across_networks
+from modularity.rows import by_seed, defined_mean
 from report.candidates import plot_ablation, plot_percentiles
-from report.options import Parser, integer, run, selected_networks
+from report.options import Parser, chosen, integer, run, selected_networks
 from report.results import print_table, run_record, save_results, text
 from report.style import save_figure
 
@@ -36,6 +35,8 @@ def parse_args(argv):
     parser.option("--top-inputs", what, integer(0), TOP_INPUTS)
     what = "compare each module with all matched modules if there are at most so many, or else with so many random ones"
     parser.option("--null-limit", what, integer(1, LARGEST_NULL), 10_000)
+    what = "what a silent neuron's activation is set to: zero, or its mean over the training images of its digits"
+    parser.option("--ablate-to", what, chosen(LEVELS), "zero")
     parser.add_work("which random modules are drawn, and the bootstrap")
     parser.add_folders()
     return parser.parse_args(argv)
@@ -49,38 +50,45 @@ def main(argv=None):
     figures = writable_folder(args.figures_dir)
     images_per_class = data.test_images_per_class(args.data_dir)
 
-    quantiles = args.in_degree_quantile, args.betweenness_quantile
+    rules = RULES if len(networks) > 1 else [BOTH]  # the others are baselines of a test of many
+    asked = args.in_degree_quantile, args.betweenness_quantile, args.max_candidates
     tables = layered_centralities(stacked([network.model for network in networks])[0])
-    candidates = [indegree_nobetween_candidates(table, *quantiles, args.max_candidates) for table in tables]
+    candidates = [candidates_by_rule(table, asked, rules) for table in tables]
     modules = []
     for network, its_candidates in zip(networks, candidates):
         generator = torch.Generator().manual_seed(args.seed + network.number)
         modules.append(null_modules(network, its_candidates, args.top_inputs, args.null_limit, generator))
-    by_rule = [own for own, *_ in modules]
-    matched = [[group for group, _ in groups.values()] for _, _, groups, _ in modules]
-    hits = against_controls(networks, by_rule, matched, args.data_dir, args.device, args.jobs)
-    measured = zip(networks, candidates, modules, hits)
-    rows = [row for found in measured for row in candidate_rows(*found, images_per_class)]
+    by_rule = [found[BOTH][0] for found in modules]
+    matched = [[group for group, _ in found[BOTH][2].values()] for found in modules]
+    work = args.data_dir, args.device, args.jobs
+    levels = mean_levels(networks, *work) if args.ablate_to == "mean" else None
+    hits = against_controls(networks, by_rule, matched, *work, levels)
+    measured = list(zip(networks, candidates, modules, hits))
+    rows = {rule: [] for rule in rules}
+    for rule, (network, its_candidates, its_modules, its_hits) in product(rules, measured):
+        rows[rule] += candidate_rows(network, its_candidates[rule], its_modules[rule], its_hits, images_per_class)
 
     record = run_record(args, device=args.device, seed=args.seed, checkpoint=about)
-    save_results(figures / "ablation_per_digit", rows, record)
-    shown = [row for row in rows if row["network"] == rows[0]["network"]]
-    which = "" if len(networks) == 1 else f"Network {rows[0]['network']}. "
+    save_results(figures / "ablation_per_digit", rows[BOTH], record)
+    shown = [row for row in rows[BOTH] if row["network"] == networks[0].number]
+    which = "" if len(networks) == 1 else f"Network {networks[0].number}. "
+    ablated = "ablated" if levels is None else "at their mean activations"
     n = sum(images_per_class)
-    title = f"{which}Each candidate and its {args.top_inputs} strongest inputs ablated ({n:,} test images)"
+    title = f"{which}Each candidate and its {args.top_inputs} strongest inputs {ablated} ({n:,} test images)"
     save_figure(plot_ablation(shown, data.classes, title), figures / "ablation_per_digit")
+    note = "" if levels is None else "\nsilent neurons are at their mean activations over training images, not at zero"
 
     if len(networks) == 1:
-        print(f"saved {figures}/ablation_per_digit.{{csv,json,png,pdf}}")
-        report_one(rows, data)
+        print(f"saved {figures}/ablation_per_digit.{{csv,json,png,pdf}}{note}")
+        report_one(rows[BOTH], data)
     else:
-        pooled = mean_percentiles(rows, data.classes)
-        names = [f"{effect}_{null}" for effect, null in product(EFFECTS, NULLS)]
-        tests = {name: across_networks(seed_means(pooled, name), args.seed) for name in names}
-        save_results(figures / "ablation_networks", pooled, record | {"tests": tests})
-        save_figure(plot_percentiles(pooled, tests, EFFECTS, NULLS), figures / "ablation_networks")
-        print(f"saved {figures}/ablation_{{per_digit,networks}}.{{csv,json,png,pdf}}")
-        report_many(pooled, tests)
+        pooled = [{"rule": rule} | row for rule in rules for row in mean_percentiles(rows[rule], data.classes)]
+        tests, contrasts = network_tests(pooled, args.seed)
+        save_results(figures / "ablation_networks", pooled, record | {"tests": tests, "contrasts": contrasts})
+        by_both = [row for row in pooled if row["rule"] == BOTH]
+        save_figure(plot_percentiles(by_both, tests, EFFECTS, NULLS), figures / "ablation_networks")
+        print(f"saved {figures}/ablation_{{per_digit,networks}}.{{csv,json,png,pdf}}{note}")
+        report_many(by_both, tests, contrasts)
 
 
 def report_one(rows, data):
@@ -115,25 +123,34 @@ def report_one(rows, data):
     )
 
 
-def report_many(networks, tests):
+def report_many(networks, tests, contrasts):
     """Print what the networks say together, and the verdict."""
-    columns = {"effect": "{effect}", "among": "{among}", "seeds": "{seeds}", "median percentile": "{median:.1f}"}
-    columns |= {"95 % interval": "{low:.1f} to {high:.1f}", "Wilcoxon p": "{p:.2g}"}
-    kinds = product(EFFECTS, NULLS)
-    print_table([tests[f"{e}_{null}"] | {"effect": e, "among": NULLS[null]} for e, null in kinds], columns)
+    about = {key: f"{{{key}}}" for key in ("rule", "effect", "among", "seeds")}
+    p_values = {"Wilcoxon p": "{p:.2g}", "corrected p": "{adjusted_p:.2g}"}
+    print("Candidates among modules that nobody selected, in percentiles, and in percentage points beyond their mean:")
+    columns = about | {"median percentile": "{median:.1f}", "95 % interval": "{low:.1f} to {high:.1f}"} | p_values
+    columns |= {"mean points": "{points_mean:+.1f}", "95 % of it": "{points_low:+.1f} to {points_high:+.1f}"}
+    print_table([test | {"among": NULLS[test["among"]]} for test in tests.values()], columns)
+    print("\nDifferences between percentiles of the same network:")
+    columns = about | {"mean": "{mean:+.1f}", "95 % interval": "{low:+.1f} to {high:+.1f}"} | p_values
+    print_table(list(contrasts.values()), columns)
+    print()
 
-    def compared(effect, null):
+    def compared(effect, null, p="adjusted_p"):
         test = tests[f"{effect}_{null}"]
-        more = "neither more nor less" if test["p"] > 0.05 else "more" if test["direction"] > 0 else "less"
+        more = "neither more nor less" if test[p] > 0.05 else "more" if test["direction"] > 0 else "less"
         adjective = {"importance": "important", "selectivity": "selective"}[effect]
-        return f"{more} {adjective} " + text("(median percentile {median:.0f}, p = {p:.2g})", **test)
+        size = "{points_mean:+.1f} percentage points, 95 % interval {points_low:+.1f} to {points_high:+.1f}"
+        found = text(f"({size}; median percentile {{median:.0f}}, p = {{{p}:.2g}})", **test)
+        return f"{more} {adjective} compared with {NULLS[null]} {found}"
 
     seeds = len(by_seed(networks))
     over = f"{len(networks)} networks" + (f" of {seeds} seeds" if seeds < len(networks) else "")
+    others = "; ".join(compared(*kind) for kind in product(EFFECTS, NULLS) if kind != PRIMARY)
     print(
-        f"Verdict: over {over}, candidates are {compared('importance', 'matched')} and "
-        f"{compared('selectivity', 'matched')} than {NULLS['matched']}. Compared with {NULLS['same_rule']}, they are "
-        f"{compared('importance', 'same_rule')} and {compared('selectivity', 'same_rule')}."
+        f"Verdict: over {over}, candidates are {compared(*PRIMARY, 'p')}. That was the primary test. All "
+        f"{len(tests) + len(contrasts) - 1} others are exploratory, and their p corrected for that number; by these, "
+        f"candidates are {others}."
     )
 
 

@@ -19,33 +19,40 @@ ROUNDING = 1e-3
 TASK_NUMBERS = 2**34
 """Activations that one task of `against_controls` computes, about: seconds, since to start a process takes two."""
 
+LEVELS = "zero", "mean"
+"""What the activation of a silent neuron can be set to: 0, or its mean over training images (`mean_levels`)."""
+
 
 def ablated_accuracy(model, modules, images, labels, progress=iter):
     """`ablated_hits` as accuracies: float64 [modules, classes], fractions 0..1; NaN for a class that has no images."""
     images_per_class = labels.bincount(minlength=model.sizes[-1]).cpu().double()
-    return ablated_hits(model, modules, images, labels, progress) / images_per_class
+    return ablated_hits(model, modules, images, labels, progress=progress) / images_per_class
 
 
 @torch.no_grad()
-def ablated_hits(model, modules, images, labels, progress=iter):
-    """How many images of each class are still read right while the activations of each module are set to zero.
+def ablated_hits(model, modules, images, labels, levels=None, progress=iter):
+    """How many images of each class are still read right while each module is silent: its activations say nothing.
 
-    The modules are masks in one batched forward pass, which changes nothing in the model: a silent neuron's column of
-    outgoing weights is left out of the product.  (Leaving out its incoming weights would not silence it: relu(bias)
-    would stay.)  What is known is not computed again: the layers before a module's first are intact; where few neurons
-    of a wide layer are silent, what they add is taken away from the intact sums of the next; and the images that a
-    module cannot turn keep their reading.  Equal modules are evaluated once.
+    They are set to zero, or else to levels that are the same for all images.  The modules are masks in one batched
+    forward pass, which changes nothing in the model: a silent neuron's column of outgoing weights is left out of the
+    product, and what its level sends along them is part of the bias.  (Leaving out its incoming weights would not
+    silence it: relu(bias) would stay.)  What is known is not computed again: the layers before a module's first are
+    intact; where few neurons of a wide layer are silent, what they add is taken away from the intact sums of the next;
+    and the images that a module cannot turn keep their reading.  Equal modules are evaluated once.
 
     modules: boolean [modules, hidden neurons]; a row without members leaves the network intact.
     images: [n, inputs].  labels: [n] int64 class indices.  All on the model's device, or the modules on the CPU.
+    levels: [hidden neurons], what the activation of each is set to while it is silent; by default zeros.
     progress: wraps the list of batches, as tqdm does.  Returns int64 [modules, classes] on the CPU.
     """
     weights, biases, classes = model.weights, model.biases, model.sizes[-1]
     labels, order = labels.sort(stable=True)  # the images of a class side by side
+    levels = images.new_zeros(sum(model.hidden_sizes)) if levels is None else levels.to(images.device)
     sums = propagate(weights, biases, images[order].T)
-    to_read_again = _screening(weights, sums, labels)
+    to_read_again = _screening(weights, sums, levels, labels)
     right = hits(sums[-1], labels)
     of_image = [values.T.contiguous() for values in sums]
+    levels = levels.split(model.hidden_sizes)
 
     def chunks(start, places):
         """The activations of a layer and what the next one sums up, [neurons, images], for some images at a time."""
@@ -59,7 +66,12 @@ def ablated_hits(model, modules, images, labels, progress=iter):
     correct = torch.zeros(len(distinct), classes, dtype=torch.int64)
     for start, rows in progress(_batches(distinct, model.sizes)):
         silent = distinct[rows].to(images.device)
-        own, *later = silent.split(model.hidden_sizes, dim=1)[start:]
+        masks = silent.split(model.hidden_sizes, dim=1)[start:]
+        sent = [
+            bias + (mask * level) @ weight.T
+            for bias, mask, level, weight in zip(biases[start + 1 :], masks, levels[start:], weights[start + 1 :])
+        ]
+        own, *later = masks
         members = own.any(0).nonzero().flatten()
         # not of the last layer: a difference has the rounding of both its sums, and logits may be equal
         few = start + 3 < len(model.sizes) and 4 * (len(members) + 16) <= own.shape[1]
@@ -68,32 +80,33 @@ def ablated_hits(model, modules, images, labels, progress=iter):
         else:
             columns = weights[start + 1] * ~own.unsqueeze(1)  # [modules, out, in]
         later = [weight * ~mask.unsqueeze(1) for weight, mask in zip(weights[start + 2 :], later)]
-        shared = [bias.expand(len(rows), -1) for bias in biases[start + 1 :]]
 
         again = to_read_again(silent, start)
         logits = []
         for before, after in (whole if len(again) == len(labels) else chunks)(start, again):
             if few:
-                values = torch.baddbmm(after, columns, before[members].expand(len(rows), -1, -1), alpha=-1).relu_()
-                logits.append(propagate(later, shared[1:], values, in_place=True)[-1])
+                lost = before[members] - levels[start][members].unsqueeze(1)
+                values = torch.baddbmm(after, columns, lost.expand(len(rows), -1, -1), alpha=-1).relu_()
+                logits.append(propagate(later, sent[1:], values, in_place=True)[-1])
             else:
-                logits.append(propagate([columns, *later], shared, before, in_place=True)[-1])
+                logits.append(propagate([columns, *later], sent, before, in_place=True)[-1])
         still_right = labels[right.index_fill(0, again, False)].bincount(minlength=classes)
         found = _correct_per_class(torch.cat(logits, dim=2), labels[again].bincount(minlength=classes).tolist())
         correct[rows] = (still_right + found).cpu()
     return correct[place]
 
 
-def _screening(weights, sums, labels):
+def _screening(weights, sums, levels, labels):
     """A function that tells which images a module may turn: those with logits that differ by less than it can change.
 
-    A silent neuron changes its own activation by as much as that was, and what reaches the next layer by no more than
-    |w| times that, since |relu(a) - relu(b)| <= |a - b|.  So the difference between two logits changes by at most the
-    sum, over the silent neurons, of activation times the products of |w| along all paths from there, the last of them
-    |difference of the two logits' weights|.  sums: those of the intact network, per layer [neurons, n].
+    A silent neuron changes its own activation by as much as that was away from its level, and what reaches the next
+    layer by no more than |w| times that, since |relu(a) - relu(b)| <= |a - b|.  So the difference between two logits
+    changes by at most the sum, over the silent neurons, of |activation - level| times the products of |w| along all
+    paths from there, the last of them |difference of the two logits' weights|.
+    sums: those of the intact network, per layer [neurons, n].  levels: [hidden neurons].
     """
     *sums, logits = sums
-    active = torch.cat(sums).relu_()
+    away = torch.cat(sums).relu_().sub_(levels.unsqueeze(1)).abs_()
     reach = [(weights[-1].unsqueeze(1) - weights[-1]).abs()]  # [label, other class, neurons]
     for weight in reversed(weights[1:-1]):
         reach.insert(0, reach[0] @ weight.abs())
@@ -112,7 +125,7 @@ def _screening(weights, sums, labels):
         if 256 * len(members) * len(logits) > sum(weight.numel() for weight in weights[start + 1 :]):
             return everything
         turned = []
-        for label, values in enumerate(active[members].split(images_per_class, dim=1)):
+        for label, values in enumerate(away[members].split(images_per_class, dim=1)):
             paths = reach[label][:, members] * modules[:, None, members]
             change = paths @ values + unsure[label]  # [modules, other class, images]
             kept = (margins[label] > change).all(1) | (margins[label] < -change).any(1)  # right, or wrong, anyway
@@ -151,20 +164,42 @@ def _batches(modules, sizes):
     return batches
 
 
-def against_controls(networks, modules, controls, data_dir, device, jobs):
+@torch.no_grad()
+def mean_activations(model, images):
+    """The mean activation of each hidden neuron over images [n, inputs], at least one: [hidden neurons]."""
+    totals = 0
+    for some in images.split(BATCH_IMAGES):
+        *hidden, _ = model.preactivations(some)
+        totals += torch.cat([values.relu().sum(0, dtype=torch.double) for values in hidden])
+    return (totals / len(images)).to(images.dtype)
+
+
+def mean_levels(networks, data_dir, device, jobs):
+    """The `mean_activations` of each network over all training images of its classes, those for validation, too."""
+    tasks = [(network, data_dir, device) for network in networks]
+    return list(mapped(_training_means, tasks, jobs, "mean activations", "network"))
+
+
+def _training_means(network, data_dir, device):
+    """The levels of one network, on the CPU: a task."""
+    return mean_activations(network.model.to(device), network.data.load(True, data_dir, device)[0]).cpu()
+
+
+def against_controls(networks, modules, controls, data_dir, device, jobs, levels=None):
     """Silence modules and their controls, and see how many test images of each class are still right.
 
     networks: [Network], and for each of them modules: boolean [modules, hidden neurons]; and controls: a list of
     groups, boolean [controls, hidden neurons].  data_dir, device, jobs: where the images are, how the work is done.
+    levels: for each network as of `ablated_hits`; by default zeros.
     Returns for each network the hits of `ablated_hits` of the intact network [classes], of its modules
     [modules, classes], and of each group of controls [controls, classes].
     """
     pieces, work, lengths = [], [], []
-    for network, own, groups in zip(networks, modules, controls):
+    for network, own, groups, its_levels in zip(networks, modules, controls, levels or [None] * len(networks)):
         each = 1000 * len(network.data.classes) * sum(network.model.sizes[1:])  # of about 1,000 test images per class
         everything = torch.cat([torch.zeros(1, own.shape[1], dtype=torch.bool), own, *groups])
         its_pieces = everything.split(max(1, TASK_NUMBERS // each))
-        pieces += [(network, some) for some in its_pieces]
+        pieces += [(network, some, its_levels) for some in its_pieces]
         work += [each * len(some) for some in its_pieces]
         lengths.append((len(its_pieces), [1, len(own), *map(len, groups)]))
     task_of = [total // TASK_NUMBERS for total in accumulate(work)]
@@ -182,7 +217,8 @@ def against_controls(networks, modules, controls, data_dir, device, jobs):
 def _test_hits(pieces, data_dir, device, advance):
     """The hits of some modules of some networks: a task."""
     found = []
-    for network, modules in pieces:
-        found.append(ablated_hits(network.model.to(device), modules, *network.data.load(False, data_dir, device)))
+    for network, modules, levels in pieces:
+        images, labels = network.data.load(False, data_dir, device)
+        found.append(ablated_hits(network.model.to(device), modules, images, labels, levels))
         advance()
     return found

@@ -9,7 +9,7 @@ p-values that combine or correct others have the nulls of those.
 import numpy
 import scipy
 
-from modularity.rows import defined_mean
+from modularity.rows import defined_mean, mean_interval
 
 ROUNDING = 1e-9
 """Sums of the same numbers in another order differ by less than this share; so much apart, numbers count as equal."""
@@ -28,7 +28,8 @@ def compare_with_null(observed, null, includes_observed=False, others=False):
 
     observed: a number.  null: [n] numbers; n may be 0, which leaves p at 1 and all else undefined (NaN).  They are all
     possibilities if includes_observed, all but the observed one if others, else a sample.
-    Returns {"null", "n", "p", "smallest_p", "percentile", "median", "low", "high"}; low..high holds 90 % of the null.
+    Returns {"null", "n", "p", "smallest_p", "percentile", "mean", "median", "low", "high"}; low..high holds 90 % of the
+    null.
     """
     null = numpy.asarray(null, dtype=float)
     n = len(null)
@@ -39,7 +40,7 @@ def compare_with_null(observed, null, includes_observed=False, others=False):
     percentile = float(percentiles_among(null, observed)) if n else numpy.nan
     low, median, high = map(float, numpy.quantile(null, [0.05, 0.5, 0.95]) if n else [numpy.nan] * 3)
     found = {"null": kind, "n": n, "p": p, "smallest_p": 1 / (n + (not includes_observed))}
-    return found | {"percentile": percentile, "median": median, "low": low, "high": high}
+    return found | {"percentile": percentile, "mean": defined_mean(null), "median": median, "low": low, "high": high}
 
 
 def percentiles_among(null, observed):
@@ -69,6 +70,18 @@ def across_networks(percentiles, seed):
     median = float(numpy.median(percentiles)) if len(percentiles) else numpy.nan
     tested = signed_rank_test(percentiles - 50 if several else [])
     return {"seeds": len(percentiles), "median": median, "low": low, "high": high, **tested}
+
+
+def paired_test(differences):
+    """Do two measures of the same seeds differ?
+
+    differences: [seeds], one measure minus the other; NaN where one is not defined.
+    Returns {"seeds", "mean", "low", "high", "null", "p", "direction"}: how many count, their mean difference with its
+    95 % t interval, and a `signed_rank_test`.
+    """
+    low, mean, high = mean_interval(differences)
+    seeds = int((~numpy.isnan(differences)).sum())
+    return {"seeds": seeds, "mean": mean, "low": low, "high": high, **signed_rank_test(differences)}
 
 
 def signed_rank_test(differences):

@@ -3,7 +3,8 @@
 import numpy
 
 from report.panels import column, figure_of, legend_below
-from report.style import BLUE, DASHED, DIGIT_COLORS, NULL_BAR, OFFSET, styled
+from report.results import text
+from report.style import BLUE, DASHED, DIGIT_COLORS, NULL_BAR, OFFSET, PALE, styled
 
 MOST_GROUPS, MOST_PANELS = 8, 5  # of candidates; those of a wide network would fill a wall
 
@@ -55,25 +56,32 @@ def plot_percentiles(networks, tests, effects, nulls):
     """Where the candidates of many networks lie among their nulls: a panel per effect, a column per null.
 
     networks: a row per network with the mean percentile of its candidates, `<effect>_<null>`.
-    tests: {"<effect>_<null>": what `modularity.significance.across_networks` returns}.  nulls: {null: its meaning}.
+    tests: {"<effect>_<null>": a test as of `modularity.candidates.network_tests`}.  nulls: {null: its meaning}.
     """
     seeds = max(test["seeds"] for test in tests.values())
-    title = f"Candidates among modules that nobody selected (n = {seeds} seeds, Wilcoxon signed-rank)"
-    figure, [panels] = figure_of(8, 3.8, title, columns=len(effects), sharey=True)
+    title = f"Candidates among modules that nobody selected (n = {seeds} seeds, Wilcoxon signed-rank)\n"
+    title += "pp: percentage points beyond the mean of those, mean over seeds with 95 % t interval"
+    figure, [panels] = figure_of(8, 4.4, title, columns=len(effects), sharey=True)
     jitter = numpy.random.default_rng(0).uniform(-0.28, 0.28, len(networks))
+    places = numpy.add.outer(range(len(nulls)), jitter)
     dots = {"s": 9, "color": BLUE, "alpha": 0.6, "linewidths": 0, "label": "a network: mean of its candidates"}
     interval = {"color": "black", "marker": "D", "markersize": 5, "capsize": 5, "linewidth": 1.6, "linestyle": ""}
     interval |= {"label": "median with 95 % bootstrap interval"}
     for axes, effect in zip(panels, effects):
-        for place, null in enumerate(nulls):
+        percentiles = numpy.array([column(networks, f"{effect}_{null}") for null in nulls])
+        axes.plot(places, percentiles, color=PALE, alpha=0.4, linewidth=0.5, zorder=0)
+        axes.scatter(places, percentiles, **dots)
+        names = []
+        for place, (null, meaning) in enumerate(nulls.items()):
             test = tests[f"{effect}_{null}"]
             median = test["median"]
-            axes.scatter(place + jitter, column(networks, f"{effect}_{null}"), **dots)
             axes.errorbar(place, median, [[median - test["low"]], [test["high"] - median]], **interval)
-            axes.annotate(f"p = {test['p']:.2g}", (place, 101), ha="center", fontsize=8)
+            p = "primary: p = {p:.2g}" if test["role"] == "primary" else "corrected p = {adjusted_p:.2g}"
+            axes.annotate(text(p, **test), (place, 101), ha="center", fontsize=8)
+            points = text("{points_mean:+.1f} pp ({points_low:+.1f} to {points_high:+.1f})", **test)
+            names.append(f"{points}\namong {meaning}".replace(" around", "\naround"))
         axes.axhline(50, **DASHED, label="chance")
         axes.set(title=effect, ylim=(0, 107), xlim=(-0.5, len(nulls) - 0.5))
-        names = [f"among {meaning}".replace(" around", "\naround") for meaning in nulls.values()]
         axes.set_xticks(range(len(nulls)), names)
     panels[0].set_ylabel("percentile of candidates")
     legend_below(figure, panels[0], columns=3)

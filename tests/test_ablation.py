@@ -11,7 +11,7 @@ import modularity.ablation
 from mlp.data import DataSet
 from mlp.model import MLP, initial_model, propagate
 from mlp.network import Network
-from modularity.ablation import ablated_accuracy, ablated_hits, against_controls
+from modularity.ablation import ablated_accuracy, ablated_hits, against_controls, mean_activations, mean_levels
 
 HIDDEN = 15  # hidden neurons of small_model
 
@@ -102,7 +102,98 @@ def test_few_silent_neurons_of_wide_layers(sizes, images_at_once, monkeypatch):
     assert len(found.unique(dim=0)) > 14
 
 
-def read_again(model, module, images, labels):
+def clamped_hits(model, module, levels, images, labels):
+    """With the activations of the module at their levels, layer by layer, by matrix products that share no code."""
+    activations, first = images, 0
+    with torch.no_grad():
+        for weight, bias in zip(model.weights, model.biases):
+            values = activations @ weight.T + bias
+            activations, last = values.clamp(min=0), first + len(bias)
+            its_own = slice(first, last)
+            activations = torch.where(module[its_own], levels[its_own], activations) if last <= len(levels) else None
+            first = last
+    correct = values.argmax(1) == labels
+    return [correct[labels == digit].sum().item() for digit in range(3)]
+
+
+@settings(max_examples=40)
+@given(st.lists(st.sampled_from([1, 4, 90, 150]), min_size=1, max_size=4), st.integers(0, 10**6))
+def test_levels_equal_clamped_activations(hidden, seed):
+    """In one layer or several, narrow or so wide that few are silent; of levels that no activation has, too."""
+    model = lively(initial_model((10, *hidden, 3), seed))
+    generator = torch.Generator().manual_seed(seed)
+    images, labels = torch.randn(60, 10, generator=generator), torch.arange(60) % 3
+    shares = torch.tensor([0, 0.02, 0.05, 0.3, 0.9]).unsqueeze(1)
+    modules = torch.rand(5, sum(hidden), generator=generator) < shares
+    levels = 2 * torch.randn(sum(hidden), generator=generator)
+    found = ablated_hits(model, modules, images, labels, levels)
+    assert found.tolist() == [clamped_hits(model, module, levels, images, labels) for module in modules]
+
+
+@pytest.mark.parametrize("sizes", [(10, 300, 3), (10, 300, 200, 3), (10, 50, 2000, 3)])
+def test_levels_matter(sizes):
+    """Whichever way is taken: the last layer's, that of few silent neurons, that of images that cannot be turned."""
+    model = lively(initial_model(sizes, seed=0))
+    generator = torch.Generator().manual_seed(0)
+    images, labels = torch.randn(200, 10, generator=generator), torch.arange(200) % 3
+    modules = torch.rand(12, sum(sizes[1:-1]), generator=generator) < 0.01
+    for levels in (mean_activations(model, images), torch.full((sum(sizes[1:-1]),), 20.0)):
+        found = ablated_hits(model, modules, images, labels, levels)
+        assert found.tolist() == [clamped_hits(model, module, levels, images, labels) for module in modules]
+        assert not torch.equal(found, ablated_hits(model, modules, images, labels))
+
+
+def test_levels_of_zero_are_the_default(small_model, digit_images):
+    modules = random_modules(20)
+    assert torch.equal(
+        ablated_hits(small_model, modules, *digit_images),
+        ablated_hits(small_model, modules, *digit_images, torch.zeros(HIDDEN)),
+    )
+
+
+def test_a_neuron_that_never_changes_can_be_set_to_its_mean():
+    """Not to zero, though."""
+    model = lively(initial_model((10, 6, 5, 3), seed=0))
+    with torch.no_grad():
+        model.weights[0][2], model.biases[0][2] = 0, 5
+    images, labels = torch.randn(90, 10, generator=torch.Generator().manual_seed(0)), torch.arange(90) % 3
+    modules = torch.zeros(2, 11, dtype=torch.bool)
+    modules[1, 2] = True
+    levels = mean_activations(model, images)
+    assert levels[2] == 5
+    kept = ablated_hits(model, modules, images, labels, levels)
+    lost = ablated_hits(model, modules, images, labels)
+    assert torch.equal(kept[0], kept[1])
+    assert not torch.equal(lost[0], lost[1])
+
+
+def test_mean_activations_by_hand():
+    """Of more images than go through the network at once."""
+    model = MLP((1, 2, 1, 2))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.weights[0][:, 0] = torch.tensor([1.0, -1.0])
+        model.weights[1][0, 0] = 2
+        model.biases[1][0] = 1
+    images = torch.tensor([[-3.0], [1.0], [5.0], [1.0]]).repeat(300, 1)
+    assert mean_activations(model, images).tolist() == [7 / 4, 3 / 4, 2 * 7 / 4 + 1]
+
+
+def test_mean_levels_are_those_of_the_training_images_of_each_network():
+    networks = [
+        Network(lively(initial_model((784, 6, 5, 2), k)), DataSet("mnist", digits))
+        for k, digits in ((0, (8, 1)), (1, (4, 9)))
+    ]
+    found = mean_levels(networks, REPOSITORY / "data", torch.device("cpu"), 1)
+    for network, levels in zip(networks, found, strict=True):
+        images, _ = network.data.load(True, REPOSITORY / "data")
+        *hidden, _ = network.model.preactivations(images)
+        expected = torch.cat([values.relu().mean(0) for values in hidden])
+        torch.testing.assert_close(levels, expected, rtol=1e-4, atol=1e-6)
+
+
+def read_again(model, module, images, labels, levels=None):
     """The hits of a network without a module, and how many images it was shown for that, the intact network aside."""
     shown = []
 
@@ -112,7 +203,7 @@ def read_again(model, module, images, labels):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(modularity.ablation, "propagate", watched)
-        found = ablated_hits(model, module.unsqueeze(0), images, labels)
+        found = ablated_hits(model, module.unsqueeze(0), images, labels, levels)
     return found[0].tolist(), sum(shown[1:])
 
 
@@ -131,6 +222,23 @@ def test_images_that_a_module_cannot_turn_are_known(seed, scale):
     found = [read_again(model, module, images, labels) for module in modules]
     assert [hits for hits, _ in found] == [hits_of_a_copy(model, module, images, labels) for module in modules]
     assert min(count for _, count in found) < 1000
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 10**6), st.sampled_from([0, 1, 3]))
+def test_images_that_levels_cannot_turn_are_known(seed, times):
+    """Levels at the mean activations, or away from them, on either side."""
+    model = initial_model((10, 20, 1500, 3), seed)
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(1000, 10, generator=generator)
+    with torch.no_grad():
+        labels = torch.where(torch.rand(1000, generator=generator) < 0.8, model(images).argmax(1), 0)
+    modules = torch.rand(10, 1520, generator=generator) < 0.001
+    modules[:5, 20] = True
+    levels = times * mean_activations(model, images)
+    found = [read_again(model, module, images, labels, levels) for module in modules]
+    assert [hits for hits, _ in found] == [clamped_hits(model, module, levels, images, labels) for module in modules]
+    assert min(count for _, count in found) < 500
 
 
 def test_dead_neurons_change_nothing():
@@ -232,3 +340,16 @@ def test_modules_and_controls_are_all_measured_whatever_the_tasks(numbers, jobs,
         assert torch.equal(intact, ablated_hits(network.model, own[:1] & False, images, labels)[0])
         for expected, measured in zip([own, *groups], [hits, *control_hits], strict=True):
             assert torch.equal(measured, ablated_hits(network.model, expected, images, labels))
+
+
+def test_modules_and_controls_of_each_network_are_set_to_its_levels():
+    data = DataSet("mnist", (3, 5, 7))
+    networks = [Network(lively(initial_model((784, 9, 6, 3), seed)), data) for seed in (0, 3)]
+    images, labels = data.load(False, REPOSITORY / "data")
+    levels = [mean_activations(network.model, images) for network in networks]
+    modules, controls = [random_modules(2, seed=0)] * 2, [[random_modules(4, seed=2)]] * 2
+    found = against_controls(networks, modules, controls, REPOSITORY / "data", torch.device("cpu"), 1, levels)
+    for network, its_levels, (_, hits, (others,)) in zip(networks, levels, found, strict=True):
+        assert torch.equal(hits, ablated_hits(network.model, modules[0], images, labels, its_levels))
+        assert torch.equal(others, ablated_hits(network.model, controls[0][0], images, labels, its_levels))
+        assert not torch.equal(others, ablated_hits(network.model, controls[0][0], images, labels))

@@ -8,6 +8,7 @@ import torch
 from conftest import random_weights
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from mlp import InputError
 from mlp.data import DataSet
@@ -15,11 +16,17 @@ from mlp.model import MLP, initial_model
 from mlp.network import Network
 from modularity.ablation import ablated_hits
 from modularity.candidates import (
+    EFFECTS,
+    NULLS,
+    PRIMARY,
+    RULES,
     candidate_rows,
+    candidates_by_rule,
     indegree_nobetween_candidates,
     mean_percentiles,
     module_of,
     modules_by_rule,
+    network_tests,
     neurons_of,
     null_modules,
 )
@@ -74,6 +81,23 @@ def test_the_cap_keeps_the_highest_ranks(table, cap):
     assert all(rank(node) <= rank(other) for node in kept for other in dropped)
 
 
+@given(tables(), quantiles, quantiles, st.none() | st.integers(1, 5))
+def test_candidates_by_rule_are_those_of_one_half_alone(table, in_degree, betweenness, cap):
+    """Who has a high in-degree and who has a low betweenness: the candidates are those that have both."""
+    found = candidates_by_rule(table, (in_degree, betweenness, cap))
+    assert list(found) == ["both", "in-degree alone", "betweenness alone"]
+    assert found["both"] == indegree_nobetween_candidates(table, in_degree, betweenness, cap)
+    everyone = candidates_by_rule(table, (in_degree, betweenness, None))
+    assert set(everyone["both"]) == set(everyone["in-degree alone"]) & set(everyone["betweenness alone"])
+    assert found["betweenness alone"] == everyone["betweenness alone"], "no rank by in-degree, whatever the cap"
+    assert len(found["in-degree alone"]) == min(len(everyone["in-degree alone"]), cap or len(table))
+    ignored = {node: row | {"betweenness": -row["betweenness"]} for node, row in table.items()}
+    assert candidates_by_rule(ignored, (in_degree, 0.5, cap))["in-degree alone"] == found["in-degree alone"]
+    ignored = {node: row | {"in_degree": -row["in_degree"]} for node, row in table.items()}
+    assert candidates_by_rule(ignored, (0.5, betweenness, cap))["betweenness alone"] == found["betweenness alone"]
+    assert candidates_by_rule(table, (in_degree, betweenness, cap), ["both"]) == {"both": found["both"]}
+
+
 @given(st.lists(st.integers(1, 5), min_size=3, max_size=5), st.integers(0, 10**6), st.integers(0, 6), st.data())
 def test_module_equals_brute_force(sizes, seed, top_inputs, data):
     weights = random_weights(sizes, seed, pruned=0.3)
@@ -115,7 +139,8 @@ def lively(sizes, seed):
 def measured(model, candidates, images, labels, top_inputs=2, limit=100):
     """The network, the modules of its candidates and nulls, and what is right without them."""
     network = Network(model, DataSet("mnist", (3, 5, 7)), number=4, seed=2)
-    modules = null_modules(network, candidates, top_inputs, limit, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    modules = null_modules(network, {"both": candidates}, top_inputs, limit, generator)["both"]
     parts = [modules[0][:1] & False, modules[0], *(group for group, _ in modules[2].values())]
     intact, by_rule, *groups = (ablated_hits(model, part, images, labels) for part in parts)
     return network, modules, (intact[0], by_rule, groups)
@@ -193,6 +218,42 @@ def test_the_same_rule_null_is_that_of_the_other_neurons(digit_images):
         assert (row["importance"], found) == (effect, compared)
 
 
+@pytest.mark.parametrize("limit", [100, 20])
+def test_rules_share_the_matched_null_and_have_their_own_of_the_same_rule(limit):
+    """And what another rule adds changes nothing for the first, not even which modules are drawn."""
+    network = Network(initial_model((784, 6, 5, 3), seed=0), DataSet("mnist", (3, 5, 7)))
+    candidates = {"both": [(2, 1)], "in-degree alone": [(1, 0), (2, 1), (2, 3)]}
+    found = null_modules(network, candidates, 2, limit, torch.Generator().manual_seed(0))
+    (alone,) = null_modules(network, {"both": [(2, 1)]}, 2, limit, torch.Generator().manual_seed(0)).values()
+    by_rule, chosen, matched, same_rule = found["both"]
+    assert torch.equal(by_rule, alone[0]) and (chosen, same_rule) == (alone[1], alone[3])
+    assert torch.equal(matched[2, 1][0], alone[2][2, 1][0])
+    assert matched[2, 1][1] == (limit == 100)
+    assert found["in-degree alone"][2] is matched
+    assert list(matched) == [(2, 1), (1, 0)]
+    assert same_rule == {(2, 1): [6, 8, 9, 10]}
+    assert found["in-degree alone"][3] == {(1, 0): [1, 2, 3, 4, 5], (2, 1): [6, 8, 10]}
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_a_sampled_null_leaves_the_module_of_the_candidate_out(digit_images, limit):
+    """Of four single neurons one or three were drawn, and each is a candidate; even where nothing else was drawn."""
+    images, labels = digit_images
+    model = lively((784, 5, 4, 3), seed=0)
+    candidates = [(2, index) for index in range(4)]
+    network, modules, hits = measured(model, candidates, images, labels, top_inputs=0, limit=limit)
+    ((matched, complete),) = modules[2].values()
+    assert not complete
+    _, *rows = candidate_rows(network, candidates, modules, hits, labels.bincount().tolist())
+    drawn = matched[:, 5:].sum(0).tolist()
+    assert [row["importance_matched_n"] for row in rows] == [limit - itself for itself in drawn]
+    assert any(drawn)
+    for row in rows:
+        n = row["importance_matched_n"]
+        assert row["importance_matched_smallest_p"] == 1 / (n + 1)
+        assert math.isnan(row["null_low_3"]) == math.isnan(row["importance_matched_mean"]) == (n == 0)
+
+
 @pytest.mark.parametrize("limit", [100, 7])
 def test_rows_of_candidates_equal_modules_silenced_one_by_one(digit_images, limit):
     """Of classes of unequal size; the null of all matched modules, or of random ones."""
@@ -247,7 +308,8 @@ def test_rows_of_candidates_equal_modules_silenced_one_by_one(digit_images, limi
         matched, complete = modules[2][shape]
         assert complete == (limit == 100 or candidate[0] == 1)
         assert len(matched) == (5 if candidate[0] == 1 else 40 if complete else 7)
-        null = numpy.array([accuracies(other) for other in matched])
+        others = matched if complete else [other for other in matched if not torch.equal(other, module)]
+        null = numpy.array([accuracies(other) for other in others])
         low, high = numpy.quantile(null, [0.05, 0.95], axis=0)
         assert [row[f"null_low_{label}"] for label in (3, 5, 7)] == pytest.approx(low.tolist())
         assert [row[f"null_high_{label}"] for label in (3, 5, 7)] == pytest.approx(high.tolist())
@@ -258,24 +320,104 @@ def test_rows_of_candidates_equal_modules_silenced_one_by_one(digit_images, limi
             assert {key: row[f"{effect}_matched_{key}"] for key in compared} == pytest.approx(compared)
 
 
-def test_percentiles_are_averaged_per_network():
+def test_percentiles_and_points_are_averaged_per_network():
     """Of two networks, the second of which has no candidate that can be compared with the same rule."""
-    names = [f"{effect}_{null}" for effect in ("importance", "selectivity") for null in ("matched", "same_rule")]
+    names = [f"{effect}_{null}" for effect in EFFECTS for null in NULLS]
 
-    def candidate(network, *percentiles):
-        return {"network": network, "seed": 7} | {f"{name}_percentile": p for name, p in zip(names, percentiles)}
+    def candidate(network, effects, percentiles, means):
+        row = {"network": network, "seed": 7} | dict(zip(EFFECTS, effects))
+        row |= {f"{name}_percentile": p for name, p in zip(names, percentiles, strict=True)}
+        return row | {f"{name}_mean": mean for name, mean in zip(names, means, strict=True)}
 
+    nan = math.nan
     intact = {"seed": 7, "accuracy_3": 0.9, "accuracy_5": 0.6}
-    rows = [intact | {"network": 4}, candidate(4, 10, 20, 30, 40), candidate(4, 50, math.nan, 100, 0)]
-    rows += [intact | {"network": 2, "seed": None}, candidate(2, 70, math.nan, 80, math.nan)]
+    rows = [intact | {"network": 4}, candidate(4, (5, 50), (10, 20, 30, 40), (3, 1, 70, 40))]
+    rows.append(candidate(4, (9, 90), (50, nan, 100, 0), (1, nan, 70, 100)))
+    rows += [intact | {"network": 2, "seed": None}, candidate(2, (1, 2), (70, nan, 80, nan), (2, nan, 2, nan))]
     rows += [intact | {"network": 9, "accuracy_3": 1.0}]
     first, second, third = mean_percentiles(rows, (3, 5))
+    columns = [
+        *names,
+        *(f"{name}_points" for name in names),
+        *(f"{effect}_matched_minus_same_rule" for effect in EFFECTS),
+    ]
     about = {"network": 4, "seed": 7, "balanced_accuracy": pytest.approx(0.75), "candidates": 2}
-    assert first == about | dict(zip(names, (30, 20, 65, 20)))
+    assert first == about | dict(zip(columns, (30, 20, 65, 20, 5, 4, 0, 0, -10, 45), strict=True))
     assert (second["network"], second["seed"], second["candidates"]) == (2, None, 1)
-    assert [second[name] for name in names] == pytest.approx([70, math.nan, 80, math.nan], nan_ok=True)
+    assert [second[name] for name in columns] == pytest.approx(
+        [70, nan, 80, nan, -1, nan, 0, nan, nan, nan], nan_ok=True
+    )
     assert (third["balanced_accuracy"], third["candidates"]) == (pytest.approx(0.8), 0)
-    assert all(math.isnan(third[name]) for name in names)
+    assert all(math.isnan(third[name]) for name in columns)
+
+
+def networks_by_rule(seeds, per_seed=1):
+    """Rows of `mean_percentiles` with random numbers, all different."""
+    draws = numpy.random.default_rng(0)
+    names = [f"{effect}_{null}" for effect in EFFECTS for null in NULLS]
+    columns = [*names, *(f"{effect}_matched_minus_same_rule" for effect in EFFECTS)]
+    return [
+        {"rule": rule, "network": network, "seed": network % seeds}
+        | {name: draws.uniform(0, 100) for name in columns}
+        | {f"{name}_points": draws.normal() for name in names}
+        for rule in RULES
+        for network in range(seeds * per_seed)
+    ]
+
+
+def test_networks_are_tested_by_each_rule_effect_and_null():
+    rows = networks_by_rule(12, per_seed=2)
+    tests, contrasts = network_tests(rows, seed=0)
+    assert (len(tests), len(contrasts)) == (3 * 2 * 2, 2 + 2)
+    for test in tests.values():
+        name = f"{test['effect']}_{test['among']}"
+        own = [row for row in rows if row["rule"] == test["rule"]]
+        percentiles, points = (
+            [numpy.mean([row[key] for row in own if row["seed"] == seed]) for seed in range(12)]
+            for key in (name, f"{name}_points")
+        )
+        assert test["seeds"] == 12
+        assert test["median"] == pytest.approx(numpy.median(percentiles))
+        assert test["p"] == pytest.approx(stats.wilcoxon(numpy.array(percentiles) - 50).pvalue)
+        assert test["points_mean"] == pytest.approx(numpy.mean(points))
+        interval = stats.ttest_1samp(points, 0).confidence_interval()
+        assert (test["points_low"], test["points_high"]) == pytest.approx((interval.low, interval.high))
+    assert {name for name in tests if "(" not in name} == {f"{effect}_{null}" for effect in EFFECTS for null in NULLS}
+    assert tests["importance_matched (betweenness alone)"]["rule"] == "betweenness alone"
+
+
+def test_contrasts_are_those_of_the_same_network():
+    rows = networks_by_rule(9)
+    rows[3]["selectivity_same_rule"] = rows[5]["importance_matched_minus_same_rule"] = math.nan
+    _, contrasts = network_tests(rows, seed=0)
+    both, in_degree, betweenness = (
+        numpy.array([row["selectivity_same_rule"] for row in rows[k : k + 9]]) for k in (0, 9, 18)
+    )
+    expected = {
+        "importance_matched_minus_same_rule": [row["importance_matched_minus_same_rule"] for row in rows[:9]],
+        "selectivity_matched_minus_same_rule": [row["selectivity_matched_minus_same_rule"] for row in rows[:9]],
+        "selectivity_same_rule (both minus in-degree alone)": both - in_degree,
+        "selectivity_same_rule (both minus betweenness alone)": both - betweenness,
+    }
+    assert list(contrasts) == list(expected)
+    for name, differences in expected.items():
+        defined = [value for value in differences if not math.isnan(value)]
+        assert contrasts[name]["seeds"] == len(defined)
+        assert contrasts[name]["mean"] == pytest.approx(numpy.mean(defined))
+        assert contrasts[name]["p"] == pytest.approx(stats.wilcoxon(defined).pvalue)
+
+
+def test_one_test_is_primary_and_all_others_are_corrected_for_each_other():
+    tests, contrasts = network_tests(networks_by_rule(9), seed=0)
+    everything = tests | contrasts
+    primary = {name: test for name, test in everything.items() if test["role"] == "primary"}
+    assert list(primary) == ["_".join(PRIMARY)] == ["selectivity_same_rule"]
+    assert primary["selectivity_same_rule"]["rule"] == "both"
+    assert math.isnan(primary["selectivity_same_rule"]["adjusted_p"])
+    others = [test for name, test in everything.items() if name not in primary]
+    assert {test["role"] for test in others} == {"exploratory"}
+    expected = stats.false_discovery_control([test["p"] for test in others])
+    assert [test["adjusted_p"] for test in others] == pytest.approx(expected.tolist())
 
 
 def test_a_planted_module_is_found_and_a_random_one_is_not():

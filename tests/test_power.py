@@ -77,7 +77,7 @@ def test_the_percentile_of_candidates_is_that_of_the_first_study(many):
     networks = load_records(many / "mlp_mnist357.pt")[0][:1]
     rows = power_rows(["candidates"], networks, 0, 0, *WHERE)
     candidates = indegree_nobetween_candidates(*layered_centralities(stacked([networks[0].model])[0]))
-    modules = null_modules(networks[0], candidates, 4, 1000, torch.Generator().manual_seed(0))
+    modules = null_modules(networks[0], {"both": candidates}, 4, 1000, torch.Generator().manual_seed(0))["both"]
     ((intact, *hits),) = against_controls(networks, [modules[0]], [[group for group, _ in modules[2].values()]], *WHERE)
     images_per_class = networks[0].data.test_images_per_class(WHERE[0])
     found = candidate_rows(networks[0], candidates, modules, (intact, *hits), images_per_class)

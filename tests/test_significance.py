@@ -22,6 +22,7 @@ from modularity.significance import (
     compare_with_untrained,
     complete_p_value,
     fisher_p_value,
+    paired_test,
     permutation_p_value,
     rank_p_value,
     signed_rank_test,
@@ -54,7 +55,7 @@ def test_a_null_of_five_by_hand(observed, includes_observed, p, percentile):
     compared = compare_with_null(observed, [1, 2, 3, 4, 5], includes_observed)
     assert compared["p"] == pytest.approx(p)
     assert compared["percentile"] == pytest.approx(percentile)
-    assert (compared["n"], compared["median"]) == (5, 3)
+    assert (compared["n"], compared["mean"], compared["median"]) == (5, 3, 3)
     assert (compared["low"], compared["high"]) == pytest.approx((1.2, 4.8))
     assert compared["smallest_p"] == pytest.approx(1 / 5 if includes_observed else 1 / 6)
 
@@ -75,7 +76,7 @@ def test_all_others_and_the_observed_are_a_complete_null():
 def test_an_empty_null_says_nothing():
     compared = compare_with_null(2, [], includes_observed=False)
     assert (compared["n"], compared["p"], compared["smallest_p"]) == (0, 1, 1)
-    assert all(math.isnan(compared[key]) for key in ("percentile", "median", "low", "high"))
+    assert all(math.isnan(compared[key]) for key in ("percentile", "mean", "median", "low", "high"))
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30))
@@ -127,6 +128,29 @@ def test_signed_ranks_equal_all_changes_of_sign(differences):
         test = signed_rank_test([*differences, math.nan])
         assert test["p"] == pytest.approx(numpy.mean(numpy.abs(sums) >= abs(observed)))
         assert test["direction"] == numpy.sign(observed)
+
+
+def test_pairs_are_compared_by_their_differences():
+    """Against scipy's interval of the mean and test of ranks; what is not defined is left out."""
+    differences = [1.5, -0.5, 2.0, 3.5, math.nan, 4.0, 0.25]
+    defined = [value for value in differences if not math.isnan(value)]
+    interval = stats.ttest_1samp(defined, 0).confidence_interval()
+    found = paired_test(differences)
+    assert found == {
+        "seeds": 6,
+        "mean": pytest.approx(numpy.mean(defined)),
+        "low": pytest.approx(interval.low),
+        "high": pytest.approx(interval.high),
+        "null": "permutations",
+        "p": pytest.approx(stats.wilcoxon(defined).pvalue),
+        "direction": 1,
+    }
+    mirrored = paired_test([-value for value in differences])
+    assert (mirrored["p"], mirrored["direction"]) == (found["p"], -1)
+    assert (mirrored["low"], mirrored["high"]) == pytest.approx((-found["high"], -found["low"]))
+    nothing = paired_test([math.nan])
+    assert (nothing["seeds"], nothing["p"]) == (0, 1)
+    assert math.isnan(nothing["mean"]) and math.isnan(nothing["low"])
 
 
 def test_networks_that_agree_are_told_from_chance():
