@@ -31,6 +31,7 @@ def parse_args(argv):
     parser = Parser("Ablate neurons of high in-degree and low betweenness with their strongest inputs, beside others.")
     parser.add_networks()
     parser.add_candidates()
+    parser.add_rescaling()
     what = "strongest incoming hidden neurons ablated with each candidate"
     parser.option("--top-inputs", what, integer(0), TOP_INPUTS)
     what = "compare each module with all matched modules if there are at most so many, or else with so many random ones"
@@ -46,6 +47,8 @@ def main(argv=None):
     args = parse_args(argv)
     networks, about = selected_networks(args.checkpoint, args)
     refuse_twins(networks)
+    if args.rescale:
+        networks = [network.rescaled() for network in networks]
     data = networks[0].data
     figures = writable_folder(args.figures_dir)
     images_per_class = data.test_images_per_class(args.data_dir)
