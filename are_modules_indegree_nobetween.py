@@ -67,7 +67,9 @@ def main(argv=None):
     shown = [row for row in rows if row["network"] == rows[0]["network"]]
     which = "" if len(networks) == 1 else f"Network {rows[0]['network']}. "
     n = sum(images_per_class)
-    title = f"{which}Each candidate and its {args.top_inputs} strongest inputs ablated ({n:,} test images)"
+    title = (
+        f"{which}Each candidate ablated with its strongest hidden inputs, of which layer 1 has none ({n:,} test images)"
+    )
     save_figure(plot_ablation(shown, data.classes, title), figures / "ablation_per_digit")
 
     if len(networks) == 1:
