@@ -92,10 +92,7 @@ def clusterings(weights, null, clusters, seed, keys, advance=lambda: None):
     """
     found = []
     for key in keys:
-        copy = weights
-        if null is not None:
-            copy = shuffle_weights(weights, null, torch.Generator().manual_seed(derived_seed(seed, *key)))
-        adjacency = weight_adjacency(copy)
+        adjacency = weight_adjacency(weights if null is None else shuffled_copy(weights, null, seed, key))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", UserWarning)
@@ -105,10 +102,22 @@ def clusterings(weights, null, clusters, seed, keys, advance=lambda: None):
     return found
 
 
+def shuffled_copy(weights, null, seed, key):
+    """The copy that a seed and a key decide, as for `clusterings`."""
+    return shuffle_weights(weights, null, torch.Generator().manual_seed(derived_seed(seed, *key)))
+
+
+def first_copy(network, clusters, seed, pixels=True):
+    """The first shuffled copy that `clustered` compares a network with: its weights, n-cut, and cluster labels."""
+    weights, null, key = without_isolated(graph_weights(network, pixels)), next(iter(NULLS)), (network.number, 0, 0)
+    [(cut, labels, _)] = clusterings(weights, null, clusters, seed, [key])
+    return shuffled_copy(weights, null, seed, key), cut, labels
+
+
 def network_row(network, result, pixels=True):
     """How clusterable a network is.  result: what `clustered` returns for it."""
     labels, weights = result["labels"], graph_weights(network, pixels)
-    row = {**network.identity, "graph": GRAPHS[pixels]}
+    row = {**network.identity, "seed": network.seed, "graph": GRAPHS[pixels]}
     row |= {"neurons": int((labels >= 0).sum()), "isolated": int((labels < 0).sum())}
     row["edges"] = sum(int(weight.count_nonzero()) for weight in weights)
     row |= {"clusters": len(set(labels) - {-1}), "n_cut": result["n_cut"]}

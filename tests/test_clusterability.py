@@ -17,7 +17,7 @@ from mlp.data import DataSet
 from mlp.model import MLP, initial_model
 from mlp.network import Network
 from mlp.seeds import derived_seed
-from modularity.clusterability import cluster_rows, clustered, clusterings, network_row, notes
+from modularity.clusterability import cluster_rows, clustered, clusterings, first_copy, network_row, notes
 from modularity.clustering import n_cut, spectral_clusters
 from modularity.graph import weight_adjacency, without_isolated
 from modularity.nulls import shuffle_weights
@@ -150,3 +150,19 @@ def test_rows_of_networks_and_clusters_by_hand():
     assert list(notes(network, result)) == []
     network.model.weights[1].data.zero_()
     assert "no path of weights leads from an input to an output" in next(notes(network, result))
+
+
+@pytest.mark.parametrize("pixels", [True, False])
+def test_the_copy_that_is_shown_is_one_of_those_that_are_compared(pixels):
+    model = MLP((30, 12, 12, 4))
+    with torch.no_grad():
+        for weight, pruned in zip(model.weights, random_weights((30, 12, 12, 4), seed=5, pruned=0.6)):
+            weight.copy_(pruned)
+    network = Network(model, DataSet("mnist", (0, 1, 2, 3)), number=3)
+    [result] = clustered([network], 3, 2, 7, 1, pixels)
+    weights, cut, labels = first_copy(network, 3, 7, pixels)
+    assert cut == result["layer"][0] != result["n_cut"]
+    assert n_cut(weight_adjacency(weights), labels) == pytest.approx(cut)
+    kept = without_isolated(network.strengths[0 if pixels else 1 :])
+    for weight, own in zip(weights, kept, strict=True):
+        assert torch.equal(weight.flatten().sort().values, own.flatten().sort().values)
