@@ -51,18 +51,17 @@ def draw_gaps(axes, rows, nulls):
             height = place + (number - (len(nulls) - 1) / 2) * step
             copies = [row[f"{null}_mean"] for row in group]
             gaps = [row | {"gap": row["n_cut"] - row[f"{null}_mean"]} for row in group]
-            mean, low, high = over_seeds(gaps, "gap").values()
+            mean, low, high = (over_seeds(gaps, "gap")[key] for key in ("mean", "low", "high"))
             if copies in drawn:  # without zeros there are no places to keep
                 axes.annotate("the same", (mean, height), (-8, 0), ha="right", va="center", fontsize=7, **OFFSET)
-                continue
+                gaps, mean = [], numpy.nan  # nothing but the name in the legend
             drawn.append(copies)
             axes.scatter(column(gaps, "gap"), [height] * len(gaps), marker=marker, color=color, **faint)
             look = {"marker": marker, "color": color, "markersize": 5.5, "markeredgecolor": "black", "linestyle": ""}
             look |= {"markeredgewidth": 0.6, "ecolor": "black", "elinewidth": 1.2, "capsize": 2.5}
             axes.errorbar(mean, height, xerr=[[mean - low], [high - mean]], **look, label=nulls[null])
-    axes.scatter(
-        [], [], color="black", label="a network; with black rim their mean, 95 % t interval over seeds", **faint
-    )
+    name = "a network; with black rim their mean, 95 % t interval over seeds"
+    axes.scatter([], [], color="black", label=name, **faint)
 
 
 @styled

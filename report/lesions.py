@@ -53,6 +53,7 @@ def plot_lesions(rows, title):
     panels[0, 0].set_yscale("symlog", linthresh=LINEAR_POINTS, linscale=0.5)  # of all panels, which share it
     panels[0, 0].yaxis.set_major_formatter("{x:g}")
     for axes, group in zip(panels[0], groups):
+        axes.use_sticky_edges = False  # a mark on the lower edge of a bar lies within the panel, too
         places = numpy.arange(len(group))
         low, high = column(group, "random_low"), column(group, "random_high")
         axes.bar(places, 100 * (high - low), 0.8, 100 * low, **style.NULL_BAR, linewidth=0.8, label=null)
