@@ -12,12 +12,12 @@ import report.interruption  # first: Ctrl-C while the rest is imported is one se
 import torch
 
 from mlp.files import writable_folder
-from modularity.clusterability import GRAPHS, NULLS, cluster_rows, clustered, enough_without_pixels
+from modularity.clusterability import GRAPHS, NULLS, cluster_rows, clustered, enough_without_pixels, first_copy
 from modularity.clusterability import full_name, gap_tests, graph_weights, network_row, notes, refuse_unclusterable
 from modularity.lesions import lesion_summary, measure_lesions, pair_rows, pairs_of, parts_of, sub_module_row
 from modularity.rows import defined_mean, grouped
 from modularity.significance import LEVEL
-from report.clusters import plot_clusters, plot_n_cuts
+from report.clusters import plot_clusters, plot_gaps
 from report.lesions import plot_dependencies, plot_lesions
 from report.options import MOST_DRAWS, Parser, integer, run, selected_conditions
 from report.results import print_table, run_record, save_results, text
@@ -75,10 +75,11 @@ def main(argv=None):
     save_results(figures / "clusterability_tests", tests, record)
     save_results(figures / "shuffled_n_cuts", shuffles, record)
     save_results(figures / "clusters", clusters, record)
-    save_figure(plot_n_cuts(rows, shuffles, NULLS, args.clusters), figures / "clusterability")
-    first, labels = networks[0], results[0]["labels"]
-    weights = graph_weights(first, first_graph)
-    save_figure(plot_clusters(weights, labels, full_name(first), first_graph), figures / "clusters")
+    save_figure(plot_gaps(rows, NULLS, args.clusters), figures / "clusterability")
+    first = networks[0]
+    shown = {"the network": (graph_weights(first, first_graph), results[0]["n_cut"], results[0]["labels"])}
+    shown["its weights shuffled"] = first_copy(first, args.clusters, args.seed, first_graph)
+    save_figure(plot_clusters(shown, full_name(first), first_graph), figures / "clusters")
 
     if args.lesions:
         lesions, pairs = lesioned(trained, results, args)
@@ -146,9 +147,10 @@ def lesioned(networks, results, args):
 
 
 def save_lesions(which, lesions, pairs, figures, record):
-    """Save what the lesions say, and draw those of the first network."""
-    save_results(figures / "lesions", [row for rows in lesions for row in rows], record)
-    save_figure(plot_lesions(lesions[0], which), figures / "lesions")
+    """Save what the lesions say, and draw those of the first condition, its first network above all."""
+    every = [row for rows in lesions for row in rows]
+    save_results(figures / "lesions", every, record)
+    save_figure(plot_lesions(every, which), figures / "lesions")
     if any(pairs):
         save_results(figures / "dependencies", [row for rows in pairs for row in rows], record)
         save_figure(plot_dependencies(lesions[0], pairs[0], which), figures / "dependencies")
@@ -159,7 +161,7 @@ def print_tests(rows, tests):
     columns = {"graph": "{graph}", "condition": "{condition}", "n": "{networks}", "n-cut": "{n_cut:.3f}"}
     columns |= {"shuffled": "{shuffle}", "their n-cut": "{shuffled_n_cut:.3f}", "gap": "{gap_mean:+.3f}"}
     columns |= {"95 % interval": "{interval}", "z": "{z:.1f}", "p": "{p:.2g}", "corrected": "{adjusted_p:.2g}"}
-    columns |= {"below at p <= 0.05": "{below} of {networks}", "test": "{test}"}
+    columns |= {"below at p <= 0.05": "{below} of {networks}", "test": "{role}"}
     lines = []
     for test in tests:
         group = [row for row in rows if (row["graph"], row["condition"]) == (test["graph"], test["condition"])]
@@ -169,7 +171,7 @@ def print_tests(rows, tests):
         }
         line["interval"] = text("{gap_low:+.3f} to {gap_high:+.3f}", **test)
         if len(group) == 1:
-            line |= {"p": group[0][f"{test['shuffle']}_p"], "adjusted_p": None, "test": "of one network"}
+            line |= {"p": group[0][f"{test['shuffle']}_p"], "adjusted_p": None, "role": "of one network"}
         lines.append(line)
     print_table(lines, columns)
 

@@ -15,8 +15,8 @@ from mlp.files import writable_folder
 from mlp.model import stacked
 from mlp.network import refuse_twins
 from modularity.ablation import LEVELS, against_controls, mean_levels
-from modularity.candidates import BOTH, EFFECTS, NULLS, PRIMARY, RULES, TOP_INPUTS, candidate_rows, candidates_by_rule
-from modularity.candidates import mean_percentiles, network_tests, null_modules
+from modularity.candidates import BOTH, EFFECTS, NULLS, PRIMARY, RULES, TOP_INPUTS, candidate_overlap, candidate_rows
+from modularity.candidates import candidates_by_rule, mean_percentiles, network_tests, null_modules
 from modularity.centrality import layered_centralities
 from modularity.rows import by_seed, defined_mean
 from report.candidates import plot_ablation, plot_percentiles
@@ -47,16 +47,18 @@ def main(argv=None):
     args = parse_args(argv)
     networks, about = selected_networks(args.checkpoint, args)
     refuse_twins(networks)
-    if args.rescale:
-        networks = [network.rescaled() for network in networks]
     data = networks[0].data
     figures = writable_folder(args.figures_dir)
     images_per_class = data.test_images_per_class(args.data_dir)
 
     rules = RULES if len(networks) > 1 else [BOTH]  # the others are baselines of a test of many
     asked = args.in_degree_quantile, args.betweenness_quantile, args.max_candidates
-    tables = layered_centralities(stacked([network.model for network in networks])[0])
-    candidates = [candidates_by_rule(table, asked, rules) for table in tables]
+    candidates, overlap = candidates_of(networks, asked, rules), {}
+    if args.rescale:
+        as_they_were, networks = candidates, [network.rescaled() for network in networks]
+        candidates = candidates_of(networks, asked, rules)
+        pairs = ([found[BOTH] for found in its_candidates] for its_candidates in (as_they_were, candidates))
+        overlap["rescaling"] = candidate_overlap(*pairs, networks[0].model.hidden_sizes)
     modules = []
     for network, its_candidates in zip(networks, candidates):
         generator = torch.Generator().manual_seed(args.seed + network.number)
@@ -71,13 +73,14 @@ def main(argv=None):
     for rule, (network, its_candidates, its_modules, its_hits) in product(rules, measured):
         rows[rule] += candidate_rows(network, its_candidates[rule], its_modules[rule], its_hits, images_per_class)
 
-    record = run_record(args, device=args.device, seed=args.seed, checkpoint=about)
+    record = run_record(args, device=args.device, seed=args.seed, checkpoint=about, **overlap)
     save_results(figures / "ablation_per_digit", rows[BOTH], record)
     shown = [row for row in rows[BOTH] if row["network"] == networks[0].number]
     which = "" if len(networks) == 1 else f"Network {networks[0].number}. "
-    ablated = "ablated" if levels is None else "at their mean activations"
+    ablated = "ablated" if levels is None else "set to its mean activation"
     n = sum(images_per_class)
-    title = f"{which}Each candidate and its {args.top_inputs} strongest inputs {ablated} ({n:,} test images)"
+    title = f"{which}Each candidate {ablated} with its strongest hidden inputs, of which layer 1 has none"
+    title += f" ({n:,} test images)"
     save_figure(plot_ablation(shown, data.classes, title), figures / "ablation_per_digit")
     note = "" if levels is None else "\nsilent neurons are at their mean activations over training images, not at zero"
 
@@ -92,6 +95,12 @@ def main(argv=None):
         save_figure(plot_percentiles(by_both, tests, EFFECTS, NULLS), figures / "ablation_networks")
         print(f"saved {figures}/ablation_{{per_digit,networks}}.{{csv,json,png,pdf}}{note}")
         report_many(by_both, tests, contrasts)
+
+
+def candidates_of(networks, asked, rules):
+    """The candidates of each network by some rules."""
+    tables = layered_centralities(stacked([network.model for network in networks])[0])
+    return [candidates_by_rule(table, asked, rules) for table in tables]
 
 
 def report_one(rows, data):

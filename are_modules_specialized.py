@@ -50,7 +50,7 @@ def main(argv=None):
     save_results(figures / "specialization", rows, record)
     pooled = corrected([pooled_summary(group) for group in grouped(rows, "condition", "partitioning", "kind")])
     save_results(figures / "specialization_networks", summaries, record | {"pooled": pooled})
-    drawn = draw(networks[0], parts, figures)
+    drawn = draw(networks, parts, figures)
 
     print("p of each network (Fisher), and mean effects (1: like random neurons):")
     about = {"condition": "{condition}", "partitioning": "{partitioning}", "kind": "{kind}"}
@@ -78,21 +78,26 @@ def main(argv=None):
     print(verdict(pooled))
 
 
-def draw(network, parts, figures):
-    """The pictures of the first network, its first partitioning; returns the names of the files."""
-    first_partition = next(iter(CASPER))
-    wanted = network.identity | {"partitioning": first_partition, "kind": KINDS[0]}
-    parts = [part for part in parts if wanted.items() <= part["row"].items() and part["row"]["status"] == "tested"]
-    title = f"{network.name}, {first_partition}"
+def draw(networks, parts, figures):
+    """The pictures of the first condition, its first network above all, and first partitioning; returns their names."""
+    wanted = {"condition": networks[0].condition, "partitioning": next(iter(CASPER)), "status": "tested"}
+    parts = [part for part in parts if wanted.items() <= part["row"].items()]
     rows = [part["row"] for part in parts]
     worse = [row["change"] < 0 and beyond_all(row["accuracy_p_conservative"], row["random_n"]) for row in rows]
     rows = [row | {"category": "worse" if is_worse else "other"} for row, is_worse in zip(rows, worse)]
-    drawn = []
-    if rows:
-        save_figure(plot_lesions(rows, title), figures / "specialization_lesions")
-        save_figure(plot_class_changes(rows, network.data.classes, title), figures / "specialization_digits")
-        drawn += ["specialization_lesions", "specialization_digits"]
+    clusters = [row for row in rows if row["kind"] == KINDS[0]]
+    if not clusters:
+        return []
+    first = {key: clusters[0][key] for key in ("condition", "network", "partitioning")}
+    title = "{condition}, network {network}, {partitioning}".format(**first)
+    save_figure(plot_lesions(clusters, title), figures / "specialization_lesions")
+    title += f" (1 of {len(grouped(clusters, 'network'))} networks)"
+    own = [row for row in rows if first.items() <= row.items()]
+    save_figure(plot_class_changes(own, networks[0].data.classes, title), figures / "specialization_digits")
+    drawn = ["specialization_lesions", "specialization_digits"]
+    first["kind"] = KINDS[0]
     pictures = [part["row"] | part["picture"] for part in parts if "picture" in part]
+    pictures = [picture for picture in pictures if first.items() <= picture.items()]
     if pictures:
         save_figure(plot_optimal_images(pictures, title), figures / "specialization_images")
         drawn.append("specialization_images")

@@ -185,7 +185,7 @@ def notes(poor, networks, rows, least):
 
 def verdict(conditions, trends, contrasts):
     sentences = []
-    for primary in (line for line in trends if line.get("test") == "primary"):
+    for primary in (line for line in trends if line.get("role") == "primary"):
         unsure = primary["p"] > LEVEL
         said = "neither rises nor falls" if unsure else "rises" if primary["tau"] > 0 else "falls"
         change = text(

@@ -174,8 +174,8 @@ def regularization_trends(rows, seed):
     """What each kind of regularisation does to Q within the networks of a seed: a line per kind, layer and measure.
 
     q_change is the largest change of the mean over networks; change_mean, change_low and change_high are that from the
-    lowest rate to the highest, with its 95 % interval over seeds.  Where rows `averaged` are among them, and a series of
-    dropout rates, their trend is the primary test, and the lines are in the order of `primary_first`; else all are
+    lowest rate to the highest, with its 95 % interval over seeds.  Where rows `averaged` are among them, and a series
+    of dropout rates, their trend is the primary test, and the lines are in the order of `primary_first`; else all are
     `adjusted`.
     """
     trends = []

@@ -94,21 +94,30 @@ def clusterings(weights, null, clusters, seed, keys, advance=lambda: None):
     """Cluster weights as they are, or shuffled copies of them: a task.
 
     null: as `shuffle_weights` takes it, or None.  keys: whole numbers that with the seed decide each copy.
-    Returns for each key the n-cut, the cluster of each neuron, and what the eigen solver had to say.
+    Returns for each key the n-cut, the cluster of each neuron, and what the shuffle and the eigen solver had to say.
     """
     found = []
     for key in keys:
-        copy = weights
-        if null is not None:
-            copy = shuffle_weights(weights, null, torch.Generator().manual_seed(derived_seed(seed, *key)))
-        adjacency = weight_adjacency(copy)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", UserWarning)
+            adjacency = weight_adjacency(weights if null is None else shuffled_copy(weights, null, seed, key))
             labels = spectral_clusters(adjacency, clusters, seed)
         found.append((n_cut(adjacency, labels), labels, [str(warning.message) for warning in caught]))
         advance()
     return found
+
+
+def shuffled_copy(weights, null, seed, key):
+    """The copy that a seed and a key decide, as for `clusterings`."""
+    return shuffle_weights(weights, null, torch.Generator().manual_seed(derived_seed(seed, *key)))
+
+
+def first_copy(network, clusters, seed, pixels=True):
+    """The first shuffled copy that `clustered` compares a network with: its weights, n-cut, and cluster labels."""
+    weights, null, key = without_isolated(graph_weights(network, pixels)), next(iter(NULLS)), (network.number, 0, 0)
+    [(cut, labels, _)] = clusterings(weights, null, clusters, seed, [key])
+    return shuffled_copy(weights, null, seed, key), cut, labels
 
 
 def network_row(network, result, pixels=True):

@@ -249,8 +249,8 @@ def adjusted(rows, p="p", name="adjusted_p"):
 def primary_first(tests, primary):
     """The tests of a study: the one that was named before its numbers, and then the others, which only explore.
 
-    tests: rows with `p`, of which `primary` is one.  All get a `test`, "primary" or "exploratory", and the latter an
+    tests: rows with `p`, of which `primary` is one.  All get a `role`, "primary" or "exploratory", and the latter an
     `adjusted_p`, as `adjusted` for their number.
     """
-    others = [test | {"test": "exploratory"} for test in tests if test is not primary]
-    return [primary | {"test": "primary"}, *adjusted(others)]
+    others = [test | {"role": "exploratory"} for test in tests if test is not primary]
+    return [primary | {"role": "primary"}, *adjusted(others)]

@@ -102,7 +102,8 @@ def _measure_images(pairs, seed, device, jobs):
         sizes = [1 + len(part["controls"]) for part in own]
         for part, images, first, scores, entropies in zip(own, *(values.split(sizes) for values in measured)):
             first, scores, entropies = (values.double().numpy() for values in (first, scores, entropies))
-            part["picture"] = {"images": images[:2].numpy(), "scores": scores[:2], "entropies": entropies[:2]}
+            part["picture"] = {"images": images[:2].numpy(), "scores": scores[:2]}
+            part["picture"]["random_image"] = images[1:].mean(0).numpy()
             gain = {"least_gain": float((scores / first).min())}
             for measure, values, more in (("score", scores, gain), ("entropy", entropies, {})):
                 part["row"] |= {measure: float(values[0]), f"random_{measure}": float(values[1:].mean()), **more}

@@ -4,9 +4,10 @@ import numpy
 
 from report.panels import column, figure_of, legend_below
 from report.results import text
-from report.style import BLUE, DASHED, DIGIT_COLORS, NULL_BAR, OFFSET, PALE, styled
+from report.style import BLUE, DASHED, DIGIT_COLORS, GREY, OFFSET, PALE, styled
 
 MOST_GROUPS, MOST_PANELS = 8, 5  # of candidates; those of a wide network would fill a wall
+MOST_NUMBERS = 24  # beside bars, before they lie on top of each other
 
 
 @styled
@@ -20,35 +21,47 @@ def plot_ablation(rows, digits, title):
     shown = candidates[: MOST_GROUPS * MOST_PANELS]
     title += f"; the first {len(shown)} of {len(candidates)} candidates" if len(shown) < len(candidates) else ""
     groups = [shown[start : start + MOST_GROUPS] for start in range(0, len(shown), MOST_GROUPS)] or [[]]
-    figure, panels = figure_of(9, 0.5 + 3 * len(groups), lines=len(groups))
-    bar = 0.8 / len(digits)
+    figure, panels = figure_of(9, 0.8 + 3 * len(groups), lines=len(groups))
+    slot = 0.8 / len(digits)
+    beside = {"ha": "center", **OFFSET}
     for axes, group in zip(panels[:, 0], groups):
         places = numpy.arange(len(group))
-        for number, digit in enumerate(digits):
-            centers = places - 0.4 + (number + 0.5) * bar
-            low, high = column(group, f"null_low_{digit}"), column(group, f"null_high_{digit}")
-            name = "90 % of matched modules" if digit == digits[-1] else None
-            axes.bar(centers, 100 * (high - low), bar * 0.96, 100 * low, **NULL_BAR, linewidth=0.6, label=name)
+        for place, digit in enumerate(digits):
+            color, level = DIGIT_COLORS[digit], 100 * intact[f"accuracy_{digit}"]
+            edges = places - 0.4 + place * slot
+            centers = edges + 0.4 * slot
             accuracy, low, high = (100 * column(group, f"{what}_{digit}") for what in ("accuracy", "low", "high"))
-            axes.bar(centers, accuracy, bar * 0.62, color=DIGIT_COLORS[digit], label=f"digit {digit}", zorder=2)
-            axes.vlines(centers, low, high, color="black", linewidth=1, zorder=3)
-            for x in centers:
-                axes.annotate(str(digit), (x, 0), (0, -10), ha="center", fontsize=8, **OFFSET)
-        for digit in digits:
-            level = 100 * intact[f"accuracy_{digit}"]
-            name = f"intact, digit {digit}: {level:.1f} %"
-            axes.axhline(level, **DASHED | {"color": DIGIT_COLORS[digit], "linewidth": 1.2}, label=name)
-        axes.plot([], [], color="black", linewidth=1, label="95 % interval, test images")
+            name = f"digit {digit} (intact: {level:.1f} %)"
+            axes.bar(centers, accuracy, 0.56 * slot, color=color, label=name)
+            axes.vlines(centers, low, high, color="black", linewidth=1, label="95 % interval, test images", zorder=3)
+            # a bar of nothing has still its dot
+            axes.scatter(centers, accuracy, 14, color, edgecolors="black", linewidths=0.6, clip_on=False, zorder=4)
+            levels = numpy.full(len(group), level)
+            axes.hlines(levels, edges, edges + 0.8 * slot, color="black", label="intact network", zorder=3)
+            low, high = (100 * column(group, f"null_{end}_{digit}") for end in ("low", "high"))
+            middle, name = (low + high) / 2, "90 % of matched modules"
+            null = {"color": GREY, "linestyle": "", "elinewidth": 1.6, "capsize": slot * 12, "clip_on": False}
+            axes.errorbar(edges + 0.84 * slot, middle, (middle - low, high - middle), **null, label=name)
+            for x, share in zip(centers, accuracy):
+                axes.annotate(str(digit), (x, 0), (0, -12), fontsize=8, **beside)
+                if len(group) * len(digits) <= MOST_NUMBERS:
+                    axes.annotate(f"{share:.1f}", (x, 100), (0, 4), fontsize=7, **beside)
         widest = MOST_GROUPS if len(groups) > 1 else max(len(group), 1)
-        axes.set(ylim=(0, 100), xlim=(-0.6, widest - 0.4), ylabel="test accuracy (%)")
-        axes.set_xticks(places, ["{neuron}\nlayer {layer}\nn = {members}".format(**row) for row in group])
-        axes.tick_params(axis="x", length=0, pad=13)
+        axes.set(ylim=(0, 107), xlim=(-0.5, widest - 0.5), ylabel="test accuracy (%)")
+        axes.set_xticks(places, [f"{row['neuron']}\n{company(row)}" for row in group])
+        axes.tick_params(axis="x", length=0, pad=15)
     first = panels[0, 0]
     if not candidates:
         first.text(0, 50, "no candidates", ha="center")
     first.set_title(title, loc="left")
-    figure.legend(*first.get_legend_handles_labels(), loc="outside right upper")
+    legend_below(figure, first, columns=3)
     return figure
+
+
+def company(row):
+    """How many neurons are ablated together with a candidate: 'with 4 others'."""
+    others = row["members"] - 1
+    return "alone" if others == 0 else f"with {others} other{'s' * (others > 1)}"
 
 
 @styled

@@ -1,77 +1,93 @@
 """Figures of clusters of neurons, and of the weight that they cut."""
 
-from operator import itemgetter
-
 import numpy
 from matplotlib.colors import PowerNorm
 
 from modularity.graph import strengths, weight_adjacency
-from modularity.rows import grouped
-from report.panels import bare, column, figure_of, white_lines
-from report.style import BLUE, CENTERED, GREY, RED, cluster_color, styled
+from modularity.rows import defined_mean, grouped, over_seeds
+from report.panels import bare, column, figure_of, legend_below, white_lines
+from report.style import BLUE, CENTERED, GREY, OFFSET, ORANGE, cluster_color, ink, styled
 
+GAP_MARKS = ("o", GREY), ("s", BLUE), ("D", ORANGE)
 MOST_BLOCKS = 300  # rows of the picture of |w|: about as many as its pixels
 
 
 @styled
-def plot_n_cuts(rows, shuffles, nulls, clusters):
-    """The n-cut of each network beside those of its shuffled copies, by training condition: a panel per graph.
+def plot_gaps(rows, nulls, clusters):
+    """How much less networks cut than their own shuffled copies: a panel per graph, a line per condition and null.
 
-    rows: `graph`, `condition`, `network`, `n_cut`, `<null>_p`.  shuffles: `graph`, `condition`, `network`, `null`,
-    `n_cut`.  nulls: {null: what it means}.
+    A gap is the n-cut of a network minus the mean n-cut of its copies, negative if it is more clustered than they are.
+    rows: `graph`, `condition`, `network`, `seed`, `n_cut`, `<null>_mean`.  nulls: {null: what it means}.
     """
     graphs = grouped(rows, "graph")
-    figure, panels = figure_of(9, 0.8 + 3.6 * len(graphs), lines=len(graphs), sharex=True)
-    for axes, its_rows in zip(panels[:, 0], graphs):
-        graph = its_rows[0]["graph"]
-        draw_n_cuts(axes, its_rows, [row for row in shuffles if row["graph"] == graph], nulls)
-        axes.set_ylabel(f"n-cut of {clusters} clusters (lower: more clustered)")
-        axes.set_title(f"{graph}: n-cut of each network against its own shuffled copies", loc="left")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, markerscale=1.5)
+    conditions = list(dict.fromkeys(row["condition"] for row in rows))
+    title = f"n-cut of {clusters} clusters, beside that of shuffled copies (left of 0: more clustered)"
+    size = 9, 1.5 + 0.21 * len(conditions) * len(nulls)
+    figure, [panels] = figure_of(*size, title, columns=len(graphs), sharex=True, sharey=True)
+    for axes, its_rows in zip(panels, graphs):
+        draw_gaps(axes, its_rows, nulls)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set(title=its_rows[0]["graph"], xlabel="n-cut of the network minus mean n-cut of its copies")
+        axes.tick_params(axis="y", length=0)
+    panels[0].set_yticks(range(len(conditions)), [name.replace(", ", ",\n") for name in conditions])
+    panels[0].set_ylim(len(conditions) - 0.5, -0.5)
+    legend_below(figure, panels[0], columns=2)
     return figure
 
 
-def draw_n_cuts(axes, rows, shuffles, nulls):
-    """A column per network, those of a condition side by side; rows, shuffles: of one graph."""
-    name_of = itemgetter("condition", "network")
-    groups = grouped(rows, "condition")
-    places, position = {}, 0.0
-    for group in groups:
-        for row in group:
-            places[name_of(row)] = position
-            position += 1
-        position += 0.8
-    for null, shift, color in zip(nulls, (-0.22, 0.22), (GREY, BLUE)):
-        copies = [row for row in shuffles if row["null"] == null]
-        at = [places[name_of(row)] + shift for row in copies]
-        style = {"marker": "_", "s": (120 / position) ** 2, "linewidths": 0.8, "color": color, "alpha": 0.6}
-        name = f"{nulls[null]} ({len(copies) // len(rows)} each)"
-        axes.scatter(at, column(copies, "n_cut"), **style, label=name)
-    style = {"marker": "D", "s": 26, "color": RED, "edgecolors": "white", "linewidths": 0.6, "zorder": 3}
-    axes.scatter([places[name_of(row)] for row in rows], column(rows, "n_cut"), **style, label="the network")
-    middles = [numpy.mean([places[name_of(row)] for row in group]) for group in groups]
-    names = [f"{group[0]['condition']}\nn = {len(group)}".replace(", ", ",\n") for group in groups]
-    axes.set_xticks(middles, names)
-    axes.tick_params(axis="x", length=0)
-    axes.set_xlim(-0.8, position - 1)
+def draw_gaps(axes, rows, nulls):
+    """The gaps of a graph: a dot per network, their mean with its interval, and beside them the mean n-cut."""
+    step = 0.8 / len(nulls)
+    faint = {"s": 12, "alpha": 0.35, "linewidths": 0}
+    beside = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 8}
+    axes.text(1.02, -0.55, "mean\nn-cut", **beside | {"va": "bottom"})
+    for place, group in enumerate(grouped(rows, "condition")):
+        if place % 2 == 0:
+            axes.axhspan(place - 0.5, place + 0.5, color="#f3f3f3", linewidth=0, zorder=0)
+        n_cut = defined_mean(row["n_cut"] for row in group)
+        axes.text(1.02, place, f"{n_cut:.2f}\nn = {len(group)}", **beside)
+        drawn = []
+        for number, (null, (marker, color)) in enumerate(zip(nulls, GAP_MARKS)):
+            height = place + (number - (len(nulls) - 1) / 2) * step
+            copies = [row[f"{null}_mean"] for row in group]
+            gaps = [row | {"gap": row["n_cut"] - row[f"{null}_mean"]} for row in group]
+            mean, low, high = (over_seeds(gaps, "gap")[key] for key in ("mean", "low", "high"))
+            if copies in drawn:  # without zeros there are no places to keep
+                axes.annotate("the same", (mean, height), (-8, 0), ha="right", va="center", fontsize=7, **OFFSET)
+                gaps, mean = [], numpy.nan  # nothing but the name in the legend
+            drawn.append(copies)
+            axes.scatter(column(gaps, "gap"), [height] * len(gaps), marker=marker, color=color, **faint)
+            look = {"marker": marker, "color": color, "markersize": 5.5, "markeredgecolor": "black", "linestyle": ""}
+            look |= {"markeredgewidth": 0.6, "ecolor": "black", "elinewidth": 1.2, "capsize": 2.5}
+            axes.errorbar(mean, height, xerr=[[mean - low], [high - mean]], **look, label=nulls[null])
+    name = "a network; with black rim their mean, 95 % t interval over seeds"
+    axes.scatter([], [], color="black", label=name, **faint)
 
 
 @styled
-def plot_clusters(weights, labels, title, pixels=True):
-    """The neurons of a network layer by layer, coloured by cluster; and |w| with the neurons ordered by cluster.
+def plot_clusters(graphs, title, pixels=True):
+    """The neurons of graphs layer by layer, coloured by cluster; and |w| with the neurons ordered by cluster.
 
-    weights: one [out, in] tensor per layer.  labels: [neurons], -1 for those without edges, which are left out.
+    graphs: {name: (weights, n-cut, labels)}, a line of panels each: weights, one [out, in] tensor per layer; labels
+    [neurons], -1 for those without edges, which are left out.
     pixels: whether the first weights are those that read the pixels.
     """
-    sizes = [weights[0].shape[1], *map(len, weights)]
-    layers = numpy.repeat(numpy.arange(len(sizes)), sizes)
-    clusters = sorted(set(labels.tolist()) - {-1}, key=lambda cluster: layers[labels == cluster].mean())
-    title += f": {len(clusters)} clusters"
-    figure, [[left, right]] = figure_of(10, 4.8, title, columns=2, width_ratios=(1.25, 1))
-    names = [*["input"] * pixels, *(f"layer {layer}" for layer in range(1, len(sizes) - pixels)), "output"]
-    draw_layers(left, weights, [labels[layers == layer] for layer in range(len(sizes))], clusters, names)
-    image = draw_matrix(right, weights, labels, clusters)
-    figure.colorbar(image, ax=right, fraction=0.045, pad=0.02, label="mean |w| (0: no edge)")
+    title += "; lines: share of |w| between layers, coloured within a cluster"
+    size = 10, 0.6 + 4.1 * len(graphs)
+    figure, panels = figure_of(*size, title, len(graphs), 2, width_ratios=(1.25, 1))
+    images = []
+    for (left, right), (name, (weights, n_cut, labels)) in zip(panels, graphs.items()):
+        sizes = [weights[0].shape[1], *map(len, weights)]
+        layers = numpy.repeat(numpy.arange(len(sizes)), sizes)
+        clusters = sorted(set(labels.tolist()) - {-1}, key=lambda cluster: layers[labels == cluster].mean())
+        names = [*["input"] * pixels, *(f"layer {layer}" for layer in range(1, len(sizes) - pixels)), "output"]
+        draw_layers(left, weights, [labels[layers == layer] for layer in range(len(sizes))], clusters, names)
+        left.set_title(f"{name}: n-cut {n_cut:.2f} of {len(clusters)} clusters")
+        images.append(draw_matrix(right, weights, labels, clusters))
+    largest = max(image.get_clim()[1] for image in images)
+    for image in images:
+        image.set_clim(0, largest)
+    figure.colorbar(image, ax=panels[:, 1], fraction=0.045, pad=0.02, label="mean |w| (0: no edge)")
     return figure
 
 
@@ -88,7 +104,8 @@ def draw_layers(axes, weights, labels, clusters, names):
             if height:
                 axes.bar(layer, height, 0.32, start, **style)
             if height > 0.03:
-                axes.text(layer, middle, cluster, **CENTERED, fontsize=7, zorder=4)
+                color = ink(cluster_color(cluster))
+                axes.text(layer, middle, cluster, **CENTERED, fontsize=7, color=color, zorder=4)
     for layer, strength in enumerate(strengths(weights)):
         sources, targets = ([group == cluster for cluster in clusters] for group in labels[layer : layer + 2])
         table = numpy.array([[strength[target][:, source].sum().item() for source in sources] for target in targets])
@@ -101,7 +118,6 @@ def draw_layers(axes, weights, labels, clusters, names):
     names = [f"{name}\nn = {(its_labels >= 0).sum()}" for name, its_labels in zip(names, labels)]
     axes.set_xticks(range(len(labels)), names)
     bare(axes)
-    axes.set_title("neurons by cluster; lines: share of |w| between layers,\ncoloured within a cluster")
     axes.set(yticks=[], ylim=(0, 1))
 
 

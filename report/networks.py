@@ -63,6 +63,7 @@ def plot_centralities(tables, candidates, limits, quantiles, title):
     `quantiles`: each a list with one entry per network.  Many networks are drawn together, without their own limits.
     """
     alone = len(tables) == 1
+    labelled = alone and len(candidates[0]) <= MOST_LABELS
     title += "" if alone else f", {len(tables)} networks"
     figure, [panels] = figure_of(max(7, 3 * len(limits[0])), 3.6, title, columns=len(limits[0]))
     for axes, layer in zip(panels, limits[0]):
@@ -72,16 +73,20 @@ def plot_centralities(tables, candidates, limits, quantiles, title):
             points += [
                 (table[node]["in_degree"], table[node]["betweenness"], node[1], node in chosen) for node in nodes
             ]
-        x, y, _, is_candidate = numpy.transpose(points)
+        x, y, indices, is_candidate = numpy.transpose(points)
         for kind, color, marker, name in ((0, GREY, "o", "hidden neuron"), (1, RED, "D", "candidate")):
             some = is_candidate == kind
-            axes.scatter(x[some], y[some], 30 if alone else 5, color, marker, label=name, zorder=3)
+            axes.scatter(x[some], y[some], 30 if alone else 5, color, marker=marker, label=name, zorder=3)
         if alone:
             lowest, highest = limits[0][layer]
             axes.axvline(lowest, **DASHED, label=f"in-degree, quantile {quantiles[0]:g}")
             axes.axhline(highest, **DOTTED, linewidth=1.4, label=f"betweenness, quantile {quantiles[1]:g}")
-        for x, y, index, is_candidate in points if len(points) <= MOST_LABELS else ():
-            axes.annotate(str(index), (x, y), (5, -10 if is_candidate else 4), fontsize=8, **OFFSET)
+        right, line = x + 0.04 * numpy.ptp(x), 0.07 * numpy.ptp(y)  # where names begin, and how high they are
+        height = -numpy.inf
+        for place in sorted(numpy.flatnonzero(is_candidate), key=lambda place: y[place]) if labelled else ():
+            height = max(y[place], height + line)  # lest one name lies on top of another
+            name = neuron_name((layer, int(indices[place])))
+            axes.text(right[place], height, name, va="center", fontsize=8, zorder=4, **HALO)
         axes.set(title=f"layer {layer} (n = {len(points)} neurons)", xlabel="weighted in-degree (sum of |w|)")
         axes.margins(0.12)
     panels[0].set_ylabel("betweenness (share of shortest paths)")

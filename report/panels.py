@@ -3,7 +3,7 @@
 import numpy
 from matplotlib.figure import Figure
 
-from report.style import CENTERED
+from report.style import CENTERED, ink
 
 
 def figure_of(width, height, title=None, lines=1, columns=1, **options):
@@ -43,7 +43,7 @@ def draw_table(axes, table, names, blocks, limits, fontsize=None):
     for place, value in numpy.ndenumerate(table):
         if not numpy.isnan(value):
             shown = f"{value:.2f}".replace("-0.00", "0.00")
-            axes.text(*place[::-1], shown, **CENTERED, fontsize=fontsize, color="white" if value < 0.5 else "black")
+            axes.text(*place[::-1], shown, **CENTERED, fontsize=fontsize, color=ink(image.to_rgba(value)))
     white_lines(axes, numpy.cumsum(blocks)[:-1] - 0.5, 3)
     axes.set_yticks(range(len(names)), names)
     bare(axes)

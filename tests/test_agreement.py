@@ -168,15 +168,15 @@ def test_the_mean_of_all_measures_with_dropout_is_the_primary_test():
     ] * 2
     assert [row["q"] for row in means] == pytest.approx([0.2, 0.4, 0.2, 0.7])
     primary, *others = regularization_trends(means + rows, seed=0)
-    assert (primary["measure"], primary["test"], "adjusted_p" in primary) == ("all", "primary", False)
-    assert {line["test"] for line in others} == {"exploratory"}
+    assert (primary["measure"], primary["role"], "adjusted_p" in primary) == ("all", "primary", False)
+    assert {line["role"] for line in others} == {"exploratory"}
     half = t.ppf(0.975, 1) * 0.3 / 2
     interval = [primary[f"change_{end}"] for end in ("low", "mean", "high")]
     assert interval == pytest.approx([0.35 - half, 0.35, 0.35 + half])
     assert math.isnan(averaged([rows[0], rows[1] | {"q": math.nan}])[0]["q"])
     without = regularization_trends(rows, seed=0)
     assert [line["measure"] for line in without] == ["forward_cov", "backward_jac"]
-    assert all("adjusted_p" in line and "test" not in line for line in without)
+    assert all("adjusted_p" in line and "role" not in line for line in without)
 
 
 def agreement(condition, network, seed, group, similarity, shuffled=0.2, layer=1):

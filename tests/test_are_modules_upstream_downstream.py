@@ -123,12 +123,12 @@ def test_trained_networks_stand_beside_untrained_ones(sweep, size):
     trends = {(line["layer"], line["measure"]): line for line in pooled["trends"]}
     primary = trends.pop(("all", "all"))
     everything = statistics.mean(line["q_change"] for line in trends.values())
-    assert primary["test"] == "primary"
+    assert primary["role"] == "primary"
     assert primary["change_mean"] == pytest.approx(everything)
     assert primary["change_low"] < primary["change_mean"] < primary["change_high"]
     assert len(trends) == 16
     for (layer, measure), trend in trends.items():
-        assert trend["test"] == "exploratory"
+        assert trend["role"] == "exploratory"
         assert trend["p"] <= trend["adjusted_p"] <= 1
         assert (trend["regularization"], trend["from"], trend["to"], trend["networks"]) == ("dropout", 0, 0.5, 4)
         with_dropout, without = (q[f"dropout {rate}, l2", layer, measure]["mean"] for rate in ("0.5", "0"))

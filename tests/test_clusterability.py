@@ -12,13 +12,15 @@ from scipy.sparse.linalg import ArpackNoConvergence
 import are_modules_clusterable
 import modularity.clusterability
 import modularity.clustering
+import modularity.nulls
 from are_modules_clusterable import untrained
 from mlp.checkpoint import save_checkpoint
 from mlp.data import DataSet
 from mlp.model import MLP, initial_model
 from mlp.network import Network
 from mlp.seeds import derived_seed
-from modularity.clusterability import NULLS, cluster_rows, clustered, clusterings, gap_tests, network_row, notes
+from modularity.clusterability import NULLS, cluster_rows, clustered, clusterings, first_copy, gap_tests, network_row
+from modularity.clusterability import notes
 from modularity.clustering import n_cut, spectral_clusters
 from modularity.graph import weight_adjacency, without_isolated
 from modularity.nulls import shuffle_weights
@@ -92,6 +94,10 @@ def test_weights_as_they_are_and_what_the_solver_had_to_say(monkeypatch):
     monkeypatch.setattr(modularity.clustering, "eigsh", failing)
     ((_, _, caught),) = clusterings(weights, None, 6, 0, [()])
     assert caught == ["the sparse eigen solver did not converge; a dense one was used"]
+    monkeypatch.undo()
+    monkeypatch.setattr(modularity.nulls, "ROUNDS", 1)
+    ((_, _, unfitted),) = clusterings(weights, "strength", 6, 0, [()])
+    assert unfitted == ["shuffled weights did not reach the strengths that their neurons had"]
     network = Network(MLP((784, 4, 2)), DataSet("mnist", (8, 1)), number=3)
     noted = list(notes(network, {"warnings": caught * 2}))
     assert noted == [f"trained, network 3: {caught[0]} (2 clusterings)"]
@@ -120,17 +126,17 @@ def test_networks_are_clustered_beside_their_own_copies(pixels, together, monkey
 def test_gaps_over_networks_by_hand():
     """Three seeds, one of them twice; the second condition lies above its copies."""
     rows = []
-    for condition, n_cuts in (("pruned", (1.0, 1.2, 1.4, 1.6)), ("dense", (3.0,))):
-        for network, (seed, n_cut) in enumerate(zip((0, 1, 2, 2), n_cuts)):
-            row = {"graph": "with pixels", "condition": condition, "network": network, "seed": seed, "n_cut": n_cut}
+    for condition, cuts in (("pruned", (1.0, 1.2, 1.4, 1.6)), ("dense", (3.0,))):
+        for network, (seed, cut) in enumerate(zip((0, 1, 2, 2), cuts)):
+            row = {"graph": "with pixels", "condition": condition, "network": network, "seed": seed, "n_cut": cut}
             for shift, null in enumerate(NULLS):
-                row |= {f"{null}_mean": 2.0, f"{null}_gap": n_cut - 2.0 + shift, f"{null}_p": 0.05 if seed else 0.06}
+                row |= {f"{null}_mean": 2.0, f"{null}_gap": cut - 2.0 + shift, f"{null}_p": 0.05 if seed else 0.06}
             rows.append(row)
     primary, layer, _, dense, *others = gap_tests(rows)
-    assert (primary["condition"], primary["shuffle"], primary["test"]) == ("pruned", "strength", "primary")
+    assert (primary["condition"], primary["shuffle"], primary["role"]) == ("pruned", "strength", "primary")
     assert primary["gap_mean"] == pytest.approx((1 + 1.2 + 1.5) / 3)
     assert "adjusted_p" not in primary
-    assert (layer["condition"], layer["shuffle"], layer["test"]) == ("pruned", "layer", "exploratory")
+    assert (layer["condition"], layer["shuffle"], layer["role"]) == ("pruned", "layer", "exploratory")
     assert (layer["networks"], layer["seeds"], layer["below"]) == (4, 3, 3)
     assert (layer["n_cut"], layer["shuffled_n_cut"]) == (pytest.approx(1.3), 2.0)
     assert layer["gap_mean"] == pytest.approx((-1 - 0.8 - 0.5) / 3)
@@ -181,3 +187,19 @@ def test_rows_of_networks_and_clusters_by_hand():
     assert list(notes(network, result)) == []
     network.model.weights[1].data.zero_()
     assert "no path of weights leads from an input to an output" in next(notes(network, result))
+
+
+@pytest.mark.parametrize("pixels", [True, False])
+def test_the_copy_that_is_shown_is_one_of_those_that_are_compared(pixels):
+    model = MLP((30, 12, 12, 4))
+    with torch.no_grad():
+        for weight, pruned in zip(model.weights, random_weights((30, 12, 12, 4), seed=5, pruned=0.6)):
+            weight.copy_(pruned)
+    network = Network(model, DataSet("mnist", (0, 1, 2, 3)), number=3)
+    [result] = clustered([network], 3, 2, 7, 1, pixels)
+    weights, cut, labels = first_copy(network, 3, 7, pixels)
+    assert cut == result["layer"][0] != result["n_cut"]
+    assert n_cut(weight_adjacency(weights), labels) == pytest.approx(cut)
+    kept = without_isolated(network.strengths[0 if pixels else 1 :])
+    for weight, own in zip(weights, kept, strict=True):
+        assert torch.equal(weight.flatten().sort().values, own.flatten().sort().values)

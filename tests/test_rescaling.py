@@ -86,8 +86,8 @@ def test_no_other_scales_have_a_smaller_sum_of_squares():
 
 
 def test_neurons_that_do_nothing_lose_their_weights():
-    """By hand: hidden neuron 1 reads nothing, 2 is not read, 3 is read by neuron 2 of the next layer alone, which is not
-    read; neuron 0 matters, and so does 4, by its bias alone."""
+    """By hand: hidden neuron 1 reads nothing, 2 is not read, 3 is read by neuron 2 of the next layer alone, and nobody
+    reads that; neuron 0 matters, and so does 4, by its bias alone."""
     model = MLP((2, 5, 3, 1))
     with torch.no_grad():
         for parameter in model.parameters():

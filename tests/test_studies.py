@@ -113,7 +113,7 @@ def test_a_network_stands_beside_its_shuffled_copies(filan, size):
         assert sum(float(row["volume_share"]) for row in clusters) == pytest.approx(1)
         assert sum(float(row["leaving_share"]) for row in clusters) == pytest.approx(float(network["n_cut"]), abs=1e-6)
     tests = table(place / "clusterability_tests.csv")
-    assert [tests[0][key] for key in ("test", "shuffle", "condition")] == ["primary", "strength", "pruned, dropout"]
+    assert [tests[0][key] for key in ("role", "shuffle", "condition")] == ["primary", "strength", "pruned, dropout"]
     assert len(tests) == 2 * 2 * len(NULLS)
     assert {(line["seeds"], line["gap_low"], line["p"]) for line in tests} == {("1", "", "1.0")}, "one network is none"
     assert figures_are_there(place, "clusterability", "clusters", "lesions")

@@ -1,9 +1,12 @@
+import math
 import struct
+from itertools import combinations
 
 import matplotlib
+import pytest
 from matplotlib.figure import Figure
 
-from report.style import save_figure, styled
+from report.style import CLUSTER_COLORS, cluster_color, ink, save_figure, styled
 
 
 def test_figures_do_not_depend_on_the_users_settings(tmp_path):
@@ -28,3 +31,25 @@ def test_figures_do_not_depend_on_the_users_settings(tmp_path):
     assert b"/Type3" not in printed
     assert b"/CIDFontType2" in printed
     assert printed == (tmp_path / "own.pdf").read_bytes()
+
+
+def contrast(one, other):
+    """The contrast ratio of two sRGB colours, from 1 to 21 (WCAG 2.2)."""
+    luminances = []
+    for color in (one, other):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in matplotlib.colors.to_rgb(color)]
+        luminances.append(sum(share * c for share, c in zip((0.2126, 0.7152, 0.0722), linear)) + 0.05)
+    return max(luminances) / min(luminances)
+
+
+def test_twelve_clusters_have_colours_of_their_own_and_numbers_that_can_be_read_on_them():
+    colors = [cluster_color(cluster) for cluster in range(12)]
+    assert all(math.dist(*pair) > 0.13 for pair in combinations(colors, 2))
+    assert cluster_color(12) == colors[0]
+    assert all(contrast(color, ink(color)) >= 4.5 for color in colors)
+
+
+@pytest.mark.parametrize("color", ["black", "white", "#767676", "#777777", "#00f", "#0f0", *CLUSTER_COLORS])
+def test_ink_is_the_better_of_black_and_white(color):
+    other = {"black": "white", "white": "black"}[ink(color)]
+    assert contrast(color, ink(color)) >= contrast(color, other)
