@@ -103,7 +103,8 @@ def clusterings(weights, null, clusters, seed, keys, advance=lambda: None):
             warnings.simplefilter("always", UserWarning)
             adjacency = weight_adjacency(weights if null is None else shuffled_copy(weights, null, seed, key))
             labels = spectral_clusters(adjacency, clusters, seed)
-        found.append((n_cut(adjacency, labels), labels, [str(warning.message) for warning in caught]))
+        said = list(dict.fromkeys(str(warning.message) for warning in caught))  # once, of however many layers
+        found.append((n_cut(adjacency, labels), labels, said))
         advance()
     return found
 
