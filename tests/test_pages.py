@@ -11,7 +11,9 @@ from runs import record, table
 
 from mlp.checkpoint import save_checkpoint
 from mlp.model import initial_model
+from modularity.candidates import NULLS as CANDIDATE_NULLS
 from modularity.rows import grouped
+from modularity.significance import signed_rank_test
 
 FIGURES = REPOSITORY / "figures"
 PUBLISHED = REPOSITORY / "docs" / "published.csv"
@@ -110,6 +112,86 @@ def clusterability_table(graph, folder="clusterability"):
             mean = number(statistics.mean(float(line[f"{null}_mean"]) for line in group), 3)
             cells += [mean, spread(f"{null}_z", 1), f"{clear} of {len(group)}"]
         yield row(*cells)
+
+
+def interval(low, middle, high, digits=1, sign=""):
+    """'+3.5 (+1.3 to +5.8)'"""
+    shown = [number(value, digits) for value in (middle, low, high)]
+    shown = [sign + value if sign and not value.startswith(("−", "–")) else value for value in shown]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+
+def p_value(p):
+    return "–" if p is None else f"{p:.2g}"
+
+
+def points(test):
+    return interval(test["points_low"], test["points_mean"], test["points_high"], sign="+")
+
+
+WAYS = {"200_networks": "zero", "200_networks_mean": "mean", "200_networks_rescaled": "zero, canonical form"}
+"""What was made of the fresh networks of the first study."""
+
+
+def candidate_tests(folder):
+    return record(FIGURES / folder / "ablation_networks.json")["tests"]
+
+
+def candidate_table():
+    """A line per way to silence candidates, effect and null: where those by the rule of both lie."""
+    for folder, way in WAYS.items():
+        for test in candidate_tests(folder).values():
+            if test["rule"] == "both":
+                percentile = interval(test["low"], test["median"], test["high"])
+                p_values = p_value(test["p"]), "primary" if test["role"] == "primary" else p_value(test["adjusted_p"])
+                yield row(way, test["effect"], CANDIDATE_NULLS[test["among"]], points(test), percentile, *p_values)
+
+
+def rule_table():
+    """A line per rule: selectivity beyond the same rule around other neurons, silenced in each way."""
+    tests = [candidate_tests(folder) for folder in WAYS]
+    for name in ("", " (in-degree alone)", " (betweenness alone)"):
+        shown = [own[f"selectivity_same_rule{name}"] for own in tests]
+        yield row(shown[0]["rule"], *map(points, shown), *(number(test["median"], 1) for test in shown))
+
+
+def contrast_table():
+    """A line per difference of percentiles within networks, silenced in each way."""
+    contrasts = [record(FIGURES / folder / "ablation_networks.json")["contrasts"] for folder in WAYS]
+    for name, first in contrasts[0].items():
+        what = "matched − same rule" if first["rule"] == "both" else first["rule"].replace("minus", "−")
+        shown = [interval(*(own[name][key] for key in ("low", "mean", "high")), sign="+") for own in contrasts]
+        yield row(what, first["effect"], *shown, p_value(max(own[name]["adjusted_p"] for own in contrasts)))
+
+
+def earlier_table():
+    """A line per effect and null: the two sets of networks that suggested the primary test."""
+    sets = [candidate_tests(folder) for folder in ("100_networks", "100_networks_separate_batches")]
+    for name, first in sets[0].items():
+        if first["rule"] == "both":
+            shown = [
+                (
+                    points(own[name]),
+                    interval(own[name]["low"], own[name]["median"], own[name]["high"]),
+                    p_value(own[name]["p"]),
+                )
+                for own in sets
+            ]
+            yield row(first["effect"], CANDIDATE_NULLS[first["among"]], *shown[0], *shown[1])
+
+
+def candidate_sentences():
+    """What the page of candidates says in words."""
+    found = record(FIGURES / "200_networks_rescaled" / "ablation_networks.json")["rescaling"]
+    yield f"of {found['before']} candidates before and {found['after']} after, {found['shared']} are the same"
+    yield f"(by chance {number(found['shared_by_chance'], 0)} would be)"
+    of_seed = {}
+    for folder in ("100_networks", "100_networks_separate_batches"):
+        for line in table(FIGURES / folder / "ablation_networks.csv"):
+            if line["rule"] == "both" and line["selectivity_same_rule"]:
+                of_seed.setdefault(line["seed"], []).append(float(line["selectivity_same_rule"]))
+    p = signed_rank_test([statistics.mean(values) - 50 for values in of_seed.values()])["p"]
+    yield f"Averaged per seed over both, selectivity among the same rule had p = {p:.2g}"
 
 
 READINGS = {
@@ -255,6 +337,13 @@ TABLES = {
         *recovery_table("recovery_clusterable"),
         *function_table("recovery_clusterable"),
         *agreement_table("agreement"),
+    ],
+    "docs/candidates.md": lambda: [
+        *candidate_table(),
+        *rule_table(),
+        *contrast_table(),
+        *earlier_table(),
+        *candidate_sentences(),
     ],
     "docs/clusterability.md": lambda: [*clusterability_table("without pixels"), *published_clusterability_table()],
 }
