@@ -16,6 +16,8 @@ ROUNDING = 1e-9
 DIGITS = 9
 """Decimal places that averages of percentiles, or of rank correlations, are told apart by, for the same reason."""
 PERMUTATIONS = 9999
+FEWEST_CONTROLS = 19
+"""Among fewer, no p-value reaches 0.05."""
 
 
 def compare_with_null(observed, null, includes_observed=False, others=False):
@@ -131,8 +133,11 @@ def compare_with_controls(observed, controls, complete, tail):
 
 
 def beyond_all(p_conservative, controls):
-    """Whether none of so many controls was as extreme: the p-value is the smallest that they can give."""
-    return p_conservative <= 1 / (1 + controls)
+    """Whether none of so many controls was as extreme: the p-value is the smallest that they can give.
+
+    To be beyond fewer than FEWEST_CONTROLS says nothing.
+    """
+    return controls >= FEWEST_CONTROLS and p_conservative <= 1 / (1 + controls)
 
 
 def as_extreme(observed, null, tail, strict):

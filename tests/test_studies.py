@@ -157,11 +157,12 @@ def test_lesions_stand_beside_random_ones(filan, size):
             assert 1 / (n + 1) <= p + 1e-12
             assert p * (n + 1) == pytest.approx(round(p * (n + 1)))
         assert float(row["p"]) <= float(row["p_conservative"])
-        beyond = float(row["p_conservative"]) <= 1 / (n + 1) + 1e-12
+        beyond = n >= 19 and float(row["p_conservative"]) <= 1 / (n + 1) + 1e-12
         small = int(row["neurons"]) <= int(0.05 * model.sizes[int(row["layer"])])
         important = beyond and float(row["change"]) <= -0.01 and not small
         assert (row["category"] == "important") == important, row
         assert (row["category"] == "small") == small, row
+        assert (row["category"] == "too few controls") == (n < 19 and not small), row
     important = [row for row in rows if row["category"] == "important"]
     (summary,) = record(place / "lesions.json")["networks"]
     assert (summary["sub_modules"], summary["important"]) == (len(rows), len(important))
@@ -178,6 +179,11 @@ def test_lesions_stand_beside_random_ones(filan, size):
         for row in dependencies:
             assert int(row["x_layer"]) < int(row["y_layer"])
             assert all(found[row[f"{xy}_layer"], row[f"{xy}_cluster"]] == row[f"{xy}_change"] for xy in "xy")
+            for direction in ("x_given_y", "y_given_x"):
+                change, low, high = (float(row[f"{direction}_{key}"]) for key in ("change", "low", "high"))
+                assert low < change < high
+                within = -0.01 <= low and high <= 0.01
+                assert row[f"{direction}_answer"] == ("nothing" if within else "undecided"), "10 draws are too few"
         assert figures_are_there(place, "dependencies")
     printed = [line for line in done.stdout.splitlines() if " pp " in line]
     for line, row in zip(printed, rows):
