@@ -64,7 +64,7 @@ def test_the_interval_of_a_change_holds_it(images, data):
 
 @pytest.mark.parametrize("before, after", [((0.95, 0.9, 0.99), (0.94, 0.9, 1.0)), ((0.5, 0.02, 0.3), (0.4, 0.0, 0.99))])
 def test_the_interval_of_a_change_keeps_its_level(before, after):
-    """Of independent images it holds the change in 95 of a hundred draws or some more; of the same images, in more still."""
+    """Of independent images it holds the change in 95 draws of a hundred or more; of the same images, in more still."""
     generator = numpy.random.default_rng(0)
     images = [100, 50, 80]
     change = numpy.mean(after) - numpy.mean(before)
