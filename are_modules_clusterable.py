@@ -14,7 +14,8 @@ import torch
 from mlp.files import writable_folder
 from modularity.clusterability import GRAPHS, NULLS, cluster_rows, clustered, enough_without_pixels, first_copy
 from modularity.clusterability import full_name, gap_tests, graph_weights, network_row, notes, refuse_unclusterable
-from modularity.lesions import lesion_summary, measure_lesions, pair_rows, pairs_of, parts_of, sub_module_row
+from modularity.lesions import EQUIVALENCE, lesion_summary, measure_lesions, pair_rows, pairs_of, parts_of
+from modularity.lesions import sub_module_row
 from modularity.rows import defined_mean, grouped
 from modularity.significance import LEVEL
 from report.clusters import plot_clusters, plot_gaps
@@ -186,7 +187,7 @@ def print_lesions(rows, summaries):
     columns = {"condition": "{condition}", "network": "{network}", "sub-modules": "{sub_modules}"}
     columns |= {"important": "{important} ({per_layer})", "worst of them": "{worst}"}
     columns |= {"Fisher p": "{fisher_p:.2g}", "with ties": "{fisher_p_conservative:.2g}"}
-    columns |= {"random/lesioned": "{accuracy_ratio:.3f}", "pairs nn/ny/yn/yy": "{readings}"}
+    columns |= {"random/lesioned": "{accuracy_ratio:.3f}", "pairs nn/nm/mn/mm/?": "{readings}"}
     lines = []
     for found in summaries:
         worst = "{worst_change:.1 pp} in layer {worst_layer} (random {worst_random_change:.1 pp})"
@@ -194,6 +195,10 @@ def print_lesions(rows, summaries):
         line |= {"per_layer": "/".join(map(str, found["important_per_layer"]))}
         lines.append(found | line | {"readings": "/".join(map(str, found["pairs"]))})
     print_table(lines, columns)
+    print(
+        "pairs: does X matter without Y, and Y without X?  m: it does, beyond all draws; n: it is nothing, the 95 % "
+        f"interval of the change lies within {100 * EQUIVALENCE:g} pp; ?: either is undecided"
+    )
 
 
 def verdict(rows, tests):

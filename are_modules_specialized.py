@@ -3,21 +3,29 @@
     python are_modules_specialized.py [CHECKPOINT ...]
 
 Writes to --figures-dir specialization.csv and .json (each cluster's part of each layer), specialization_networks.csv
-and .json (what they say together), and specialization_lesions, _digits and _images (.png, .pdf) of the first network.
+and .json (what they say together), specialization_tests.csv and .json (clusters against random partitions), and
+specialization_lesions, _digits and _images (.png, .pdf) of the first network.
 """
 
 import report.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
 
 from mlp import InputError
 from mlp.files import writable_folder
+from modularity.damage import TOLERANCE
 from modularity.partitions import CASPER
 from modularity.rows import defined_mean, grouped
-from modularity.significance import beyond_all
-from modularity.specialization import KINDS, MEASURES, corrected, measured_parts, pooled_summary, summary
+from modularity.significance import FEWEST_CONTROLS, beyond_all
+from modularity.specialization import KINDS, MEASURES, corrected, measured_parts, paired_tests, pooled_summary
+from modularity.specialization import summary
 from report.lesions import plot_class_changes, plot_lesions, plot_optimal_images
 from report.options import MOST_DRAWS, Parser, integer, run, selected_conditions
 from report.results import print_table, run_record, save_results, text
 from report.style import save_figure
+
+P_VALUES = dict.fromkeys(MEASURES, "p") | {"spread": "p_conservative"}
+"""Shown in the tables: ties count for a finding, as the paper has it; of the spread, which it has not, against."""
+EFFECTS = {measure: f"e {measure}" for measure in MEASURES} | {"spread": "ln spread"}
+"""Headers: the effects of the paper, and the logarithm of a ratio."""
 
 
 def parse_args(argv):
@@ -49,16 +57,18 @@ def main(argv=None):
     record = run_record(args, device=args.device, seed=args.seed, checkpoints=abouts)
     save_results(figures / "specialization", rows, record)
     pooled = corrected([pooled_summary(group) for group in grouped(rows, "condition", "partitioning", "kind")])
-    save_results(figures / "specialization_networks", summaries, record | {"pooled": pooled})
+    tests = paired_tests(summaries)
+    save_results(figures / "specialization_networks", summaries, record | {"pooled": pooled, "tests": tests})
+    save_results(figures / "specialization_tests", tests, record)
     drawn = draw(networks, parts, figures)
 
-    print("p of each network (Fisher), and mean effects (1: like random neurons):")
+    print("p of each network (Fisher), and mean effects (1: like random neurons; of the spread a logarithm, 0):")
     about = {"condition": "{condition}", "partitioning": "{partitioning}", "kind": "{kind}"}
     columns = about | {"tested": "{tested}"}
     for measure in MEASURES:
         columns[f"p {measure}"] = f"{{{measure}_each}}"
         columns |= {"-ln p": "{mean_log_p:.2f}"} if measure == "accuracy" else {}
-        columns[f"e {measure}"] = f"{{{measure}_mean_effect:.2f}}"
+        columns[EFFECTS[measure]] = f"{{{measure}_mean_effect:.2f}}"
     print_table([line | each_network(line) for line in pooled], columns)
     print(
         "\nall networks together: p (Bates) -> corrected for many tests (Benjamini-Hochberg), effect ± standard error "
@@ -67,14 +77,16 @@ def main(argv=None):
     columns = about | {"networks": "{networks}"}
     for measure in MEASURES:
         columns[f"p {measure}"] = f"{{{measure}_all}}"
-        columns[f"e {measure}"] = f"{{{measure}_mean_effect:.2f}} ± {{{measure}_effect_se:.2f}}"
+        columns[EFFECTS[measure]] = f"{{{measure}_mean_effect:.2f}} ± {{{measure}_effect_se:.2f}}"
     print_table([line | all_networks(line) for line in pooled], columns)
+    print_tests(tests)
     print(
-        f"saved {figures}/specialization{{,_networks}}.{{csv,json}}"
+        f"saved {figures}/specialization{{,_networks,_tests}}.{{csv,json}}"
         + "".join(f" and {name}.{{png,pdf}}" for name in drawn)
     )
     for note in notes(rows):
         print(f"note: {note}")
+    print(primary_result(tests[0]))
     print(verdict(pooled))
 
 
@@ -108,15 +120,15 @@ def each_network(line):
     """The p-values of the networks one by one, where parts were measured."""
     cells = {"mean_log_p": defined_mean(line["accuracy_log_p"])}
     for measure in MEASURES:
-        p_values = [f"{p:.0e}" if p < 0.01 else f"{p:.2f}" for p in line[f"{measure}_p"]]
+        p_values = [f"{p:.0e}" if p < 0.01 else f"{p:.2f}" for p in line[f"{measure}_{P_VALUES[measure]}"]]
         cells[f"{measure}_each"] = " ".join(p_values) if line[f"{measure}_n"] else "-"
     return cells
 
 
 def all_networks(line):
     """The p-values of all networks together, before and after correction."""
-    template = "{{{0}_combined_p:.1g}} -> {{{0}_adjusted_p:.1g}}"
-    return {f"{m}_all": text(template.format(m), **line) if line[f"{m}_n"] else "-" for m in MEASURES}
+    template = "{{{0}_combined_{1}:.1g}} -> {{{0}_adjusted_{1}:.1g}}"
+    return {f"{m}_all": text(template.format(m, p), **line) if line[f"{m}_n"] else "-" for m, p in P_VALUES.items()}
 
 
 def notes(rows):
@@ -140,9 +152,41 @@ def notes(rows):
             f"in {stuck} of {len(imaged)} parts an image could not be improved, its own or that of random neurons: all "
             "neurons that feed them are silent at the first, grey one"
         )
+    costly = [row["matched_n"] for row in rows if "matched_n" in row]
+    alone = sum(count < FEWEST_CONTROLS for count in costly)
+    if alone:
+        yield (
+            f"the spread of {alone} of {len(costly)} parts that cost a point or more is compared with nothing: fewer "
+            f"than {FEWEST_CONTROLS} random sets of their layer cost as much, within {100 * TOLERANCE:g} %"
+        )
     endless = sum(row.get("not_finite", 0) for row in rows)
     if endless:
         yield f"the range of {endless} lesions is not finite, since they leave the mean accuracy as it was"
+
+
+def print_tests(tests):
+    """The primary test and the exploratory ones, in one table."""
+    print(
+        "\nclusters, beside the random partition of the same network; means over seeds, of how much more than of random"
+    )
+    print(
+        "neurons (points of balanced accuracy lost, nats), or how many times as much (ratio); contrast: the difference,"
+    )
+    print("or the ratio, of both; p (Wilcoxon), and corrected for all exploratory tests (Benjamini-Hochberg):")
+    columns = {key: f"{{{key}}}" for key in ("test", "condition", "partitioning", "measure", "seeds", "unit")}
+    columns |= {key: f"{{{key}:.3g}}" for key in (*KINDS, "contrast")}
+    columns |= {"95 %": "{low:.3g} to {high:.3g}", "p": "{p:.2g}", "corrected": "{adjusted_p:.2g}"}
+    print_table([{"adjusted_p": None} | line for line in tests], columns)
+
+
+def primary_result(test):
+    return text(
+        "Primary test, {condition}, clusters of {partitioning}: silencing a part costs {clusters:.2f} points more than "
+        "silencing as many random neurons; a part of a random partition, {random:.2f}. Difference {contrast:.2f}, 95 % "
+        "interval {low:.2f} to {high:.2f}, p {p:.2g}; seeds: {seeds}, which can reach {smallest_p:.2g}. All other "
+        "comparisons are exploratory.",
+        **test,
+    )
 
 
 def verdict(pooled):

@@ -19,6 +19,36 @@ def wilson_interval(accuracy, images):
     return low if accuracy > 0 else 0.0, high if accuracy < 1 else 1.0
 
 
+def change_interval(before, after, images):
+    """95 % confidence interval of a change of balanced accuracy, the mean over classes: (low, high).
+
+        low  = change - sqrt(sum_c (after_c - l(after_c))^2 + (u(before_c) - before_c)^2) / classes
+        high = change + sqrt(sum_c (u(after_c) - after_c)^2 + (before_c - l(before_c))^2) / classes
+
+    l, u: ends of the Wilson intervals.  Of one class, that is Newcombe's difference of two proportions (1998, method
+    10), and of several, what Zou, Huang & Zhang (2009) make of it for sums; it keeps its level near 0 and 1, too.  The
+    accuracies are treated as independent.  They are of the same images and rise and fall together, so the interval is
+    conservative: too wide.
+    before, after: [classes], images that are right; images: [classes], how many there are.
+    """
+    images = numpy.asarray(images)
+    before, after = (numpy.asarray(hits) / images for hits in (before, after))
+    (before_low, before_high), (after_low, after_high) = (
+        numpy.transpose([wilson_interval(*pair) for pair in zip(shares, images)]) for shares in (before, after)
+    )
+    change = (after - before).mean()
+    below = numpy.hypot(after - after_low, before_high - before)
+    above = numpy.hypot(after_high - after, before - before_low)
+    low, high = (numpy.sqrt((reach**2).sum()) / len(images) for reach in (below, above))
+    return float(change - low), float(change + high)
+
+
+def log_ratio(own, other):
+    """ln (own / other): 0 if both are equal; NaN unless both are positive and finite."""
+    defined = 0 < own < numpy.inf and 0 < other < numpy.inf
+    return float(numpy.log(own / other)) if defined else numpy.nan
+
+
 def exact_drops(intact, ablated, images):
     """What ablation costs each class, in whole multiples of 1 / unit of its accuracy.
 

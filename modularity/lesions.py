@@ -6,23 +6,27 @@ import numpy
 import torch
 
 from modularity.ablation import against_controls
-from modularity.effects import class_mean_changes
+from modularity.effects import change_interval, class_mean_changes
 from modularity.nulls import control_modules, layer_counts
 from modularity.partitions import sub_modules
 from modularity.rows import defined_mean
-from modularity.significance import beyond_all, compare_with_controls, fisher_p_value
+from modularity.significance import FEWEST_CONTROLS, beyond_all, compare_with_controls, fisher_p_value
 
 SMALL = 0.05
 """Sub-modules of at most this share of their layer are not judged: 12 of 256 neurons (Filan et al. 2020)."""
 LEAST_LOSS = 0.01
 """Balanced accuracy that an important sub-module is worth, at least."""
+EQUIVALENCE = 0.01
+"""Balanced accuracy: a change whose whole 95 % interval lies within it, either way, is none."""
+MATTERS, NOTHING, UNDECIDED = "matters", "nothing", "undecided"
 READINGS = {
-    (False, False): "X and Y only serve each other",
-    (False, True): "X acts only through Y, which has other sources",
-    (True, False): "Y has all it needs from X, which also serves others",
-    (True, True): "",
+    (NOTHING, NOTHING): "X and Y only serve each other",
+    (NOTHING, MATTERS): "X acts only through Y, which has other sources",
+    (MATTERS, NOTHING): "Y has all it needs from X, which also serves others",
+    (MATTERS, MATTERS): "",
 }
-"""What it says whether X, in the earlier layer, still matters without Y, and Y without X."""
+"""What it says whether X, in the earlier layer, still matters without Y, and Y without X; any other answers leave it
+UNDECIDED."""
 
 
 def parts_of(labels, widths, draws, generator):
@@ -90,6 +94,8 @@ def category(row, width):
         return "complete"
     if row["neurons"] <= int(SMALL * width):
         return "small"
+    if row["random_n"] < FEWEST_CONTROLS:
+        return "too few controls"
     if significant:
         return "important" if large else "significant, small effect"
     if row["p"] == 1:  # all others were worse
@@ -121,6 +127,7 @@ def pairs_of(parts, rows, alive, widths, draws, generator):
 def pair_rows(pairs, rows, images_per_class):
     """A row per pair of sub-modules: what X changes without Y and Y without X, and the reading of that.
 
+    To the change, as of `lesion_row`, come its 95 % interval over test images, low and high, and the `answer`.
     pairs: of `pairs_of`, measured.  rows: those of the sub-modules.
     """
     table = []
@@ -130,28 +137,41 @@ def pair_rows(pairs, rows, images_per_class):
             row |= {f"{letter}_{key}": rows[place][key] for key in ("layer", "cluster", "neurons", "change")}
         answers = []
         for direction, part in zip(("x_given_y", "y_given_x"), both):
-            alone = part["alone"].unsqueeze(0)
-            compared = lesion_row(part | {"hits": torch.cat([alone, part["hits"][1:]])}, images_per_class)
-            significant = beyond_all(compared["p_conservative"], compared["random_n"])
-            answers.append(significant and compared["change"] <= -LEAST_LOSS)
-            compared["important"] = answers[-1]
+            alone, both_silent = part["alone"], part["hits"][1]
+            compared = lesion_row(part | {"hits": torch.cat([alone.unsqueeze(0), part["hits"][1:]])}, images_per_class)
+            compared["low"], compared["high"] = change_interval(alone, both_silent, images_per_class)
+            compared["answer"] = answer(compared)
+            answers.append(compared["answer"])
             row |= {f"{direction}_{key}": value for key, value in compared.items()}
-        table.append(row | {"reading": READINGS[tuple(answers)]})
+        table.append(row | {"reading": READINGS.get(tuple(answers), UNDECIDED)})
     return table
 
 
+def answer(row):
+    """Does what was silenced last matter?  An effect is nothing by its interval only, never for want of significance.
+
+    row: as of `lesion_row`, with the interval of the change, low and high.  Ties count against a finding.
+    """
+    if beyond_all(row["p_conservative"], row["random_n"]) and row["change"] <= -LEAST_LOSS:
+        return MATTERS
+    return NOTHING if -EQUIVALENCE <= row["low"] and row["high"] <= EQUIVALENCE else UNDECIDED
+
+
 def lesion_summary(rows, pairs):
-    """What the lesions of one network say together.  rows, pairs: of `sub_module_row` and `pair_rows`."""
+    """What the lesions of one network say together; `pairs` counts each of READINGS, and then what is undecided.
+
+    rows, pairs: of `sub_module_row` and `pair_rows`.
+    """
     judged = [row for row in rows if row["category"] != "complete"]  # nothing to compare a whole layer with
     draws = [row["random_n"] for row in judged]
     important = [row for row in rows if row["category"] == "important"]
     worst = min(important, key=lambda row: row["change"], default={})
     layers = sorted({row["layer"] for row in rows})
-    answers = [(pair["x_given_y_important"], pair["y_given_x_important"]) for pair in pairs]
+    readings = [pair["reading"] for pair in pairs]
     line = {key: rows[0][key] for key in ("condition", "network")}
     line |= {"sub_modules": len(rows), "important": len(important)}
     line["important_per_layer"] = [sum(row["layer"] == layer for row in important) for layer in layers]
     line |= {f"worst_{key}": worst.get(key) for key in ("layer", "change", "random_change")}
     line |= {f"fisher_{p}": fisher_p_value([row[p] for row in judged], draws) for p in ("p", "p_conservative")}
     line["accuracy_ratio"] = defined_mean(row["accuracy_ratio"] for row in judged)
-    return line | {"pairs": [answers.count(answer) for answer in READINGS]}
+    return line | {"pairs": [readings.count(reading) for reading in (*READINGS.values(), UNDECIDED)]}

@@ -18,6 +18,8 @@ DIGITS = 9
 PERMUTATIONS = 9999
 LEVEL = 0.05
 """Of a p-value at or below which a network or a study is said to show something."""
+FEWEST_CONTROLS = 19
+"""Among fewer, no p-value reaches LEVEL."""
 
 
 def compare_with_null(observed, null, includes_observed=False, others=False):
@@ -146,8 +148,11 @@ def compare_with_controls(observed, controls, complete, tail):
 
 
 def beyond_all(p_conservative, controls):
-    """Whether none of so many controls was as extreme: the p-value is the smallest that they can give."""
-    return p_conservative <= 1 / (1 + controls)
+    """Whether none of so many controls was as extreme: the p-value is the smallest that they can give.
+
+    To be beyond fewer than FEWEST_CONTROLS says nothing.
+    """
+    return controls >= FEWEST_CONTROLS and p_conservative <= 1 / (1 + controls)
 
 
 def as_extreme(observed, null, tail, strict):

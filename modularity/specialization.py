@@ -7,23 +7,44 @@ import scipy
 import torch
 
 from mlp.seeds import derived_seed
-from modularity.effects import accuracy_effect, class_range, exact_drops, range_effect, ratio_effect
-from modularity.lesions import lesion_row, measure_lesions, parts_of
+from modularity.damage import measure_matched
+from modularity.effects import accuracy_effect, class_range, exact_drops, log_ratio, range_effect, ratio_effect
+from modularity.lesions import LEAST_LOSS, lesion_row, measure_lesions, parts_of
 from modularity.nulls import random_partition
 from modularity.optimal_images import optimal_images, output_entropies
 from modularity.partitions import CASPER, activation_images
-from modularity.rows import by_seed, defined_mean, grouped, seed_means
-from modularity.significance import adjusted, centred, combine_networks, compare_with_controls, fisher_p_value
+from modularity.rows import by_seed, defined_mean, grouped, mean_interval, seed_means
+from modularity.significance import FEWEST_CONTROLS, adjusted, centred, combine_networks, compare_with_controls
+from modularity.significance import fisher_p_value, signed_rank_test
 from modularity.tasks import mapped
 
-MEASURES = {"accuracy": "left", "range": "right", "score": "right", "entropy": "left"}
+MEASURES = {"accuracy": "left", "range": "right", "spread": "right", "score": "right", "entropy": "left"}
 """What is compared with random neurons, and the side on which a special module lies: accuracy without it, how unequally
-the classes suffer, how hard one image can drive it, and how undecided the network is about that image."""
-FAMILIES = ("accuracy", "range"), ("score", "entropy")
-"""The p-values of lesions, and those of images, are corrected for their number apart."""
+the classes suffer, how hard one image can drive it, and how undecided the network is about that image.
+
+How unequally they suffer is measured twice.  The range is that of Casper et al. (2021), the largest drop minus the
+smallest in units of the mean drop, among as many random neurons.  It falls with the mean drop, whatever was silenced:
+parts that matter more look more general.  The spread is the largest drop minus the smallest, among random neurons that
+cost as much, however many these are."""
+FAMILIES = ("accuracy", "range"), ("spread",), ("score", "entropy")
+"""The p-values of lesions, and those of images, are corrected for their number apart, as in the paper, which has no
+spread."""
+KEPT = "p", "p_conservative", "log_p", "effect"
+"""What is said of each network where many are pooled."""
 KINDS = "clusters", "random"
 LARGEST_SHARE = 0.99
 """Of the living neurons of a layer; there is nothing to compare a larger part with."""
+EXCESS = {
+    "accuracy": ("points", lambda row: 100 * (row["random_change"] - row["change"])),
+    "range": ("ratio", lambda row: log_ratio(row["range"], row["random_range"])),
+    "spread": ("ratio", lambda row: row["spread_effect"]),
+    "score": ("ratio", lambda row: log_ratio(row["score"], row["random_score"])),
+    "entropy": ("nats", lambda row: row["entropy"] - row["random_entropy"]),
+}
+"""How much more each measure is in a part than in its random sets, in plain units: points of balanced accuracy lost,
+nats of entropy, and logarithms of ratios."""
+PRIMARY = {"measure": "accuracy", "partitioning": "weights, global"}
+"""The one comparison, in the first condition, that a conclusion may rest on; all others are exploratory."""
 
 
 def measured_parts(networks, clusters, draws, seed, data_dir, device, jobs):
@@ -34,21 +55,27 @@ def measured_parts(networks, clusters, draws, seed, data_dir, device, jobs):
     """
     tasks = [(name, network, clusters, seed, data_dir, device) for network in networks for name in CASPER]
     labels = list(mapped(_partition, tasks, jobs, "partitions"))
-    parts = []
+    parts, tested = [], []
     for place, network in enumerate(networks):
         its_labels = dict(zip(CASPER, labels[place * len(CASPER) :]))
         generator = torch.Generator().manual_seed(seed + network.number)
-        parts.append(list(_parts_of_network(network, its_labels, draws, generator)))
-    tested = [[part for part in its_parts if part["row"]["status"] == "tested"] for its_parts in parts]
-    pairs = [(network, its_parts) for network, its_parts in zip(networks, tested) if its_parts]
+        its_parts = list(_parts_of_network(network, its_labels, draws, generator))
+        parts += its_parts
+        its_parts = [part for part in its_parts if part["row"]["status"] == "tested"]
+        if its_parts:
+            # in a cluster of any partitioning
+            alive = torch.from_numpy(numpy.any([own >= 0 for own in its_labels.values()], axis=0))
+            tested.append((network, its_parts, alive, generator))
+    pairs = [(network, its_parts) for network, its_parts, *_ in tested]
     if pairs:
         measure_lesions(*map(list, zip(*pairs)), data_dir, device, jobs)
     for network, its_parts in pairs:
         images_per_class = network.data.test_images_per_class(data_dir)
         for part in its_parts:
             part["row"] |= _lesions(part, network.data.classes, images_per_class)
+    _measure_spread(tested, data_dir, device, jobs)
     _measure_images(pairs, seed, device, jobs)
-    return [part for its_parts in parts for part in its_parts]
+    return parts
 
 
 def _partition(name, network, clusters, seed, data_dir, device):
@@ -75,12 +102,49 @@ def _lesions(part, classes, images_per_class):
     p_values = {f"accuracy_{key}": row.pop(key) for key in ("p", "p_conservative")}
     intact, *hits = part["hits"]
     drops, unit = exact_drops(intact, torch.stack(hits), images_per_class)
-    changes, spread = -drops.sum(1) / (unit * len(classes)), class_range(drops)
+    changes, ranges = -drops.sum(1) / (unit * len(classes)), class_range(drops)
     row |= {f"change_{label}": -drop / unit for label, drop in zip(classes, drops[0])} | p_values
     row["accuracy_effect"] = accuracy_effect(changes[0], changes[1:])
-    row |= {"range": float(spread[0]), "not_finite": int((~numpy.isfinite(spread)).sum())}
-    row |= _compared("range", spread, part["complete"])
-    return row | {"range_effect": range_effect(spread[0], spread[1:])}
+    finite = numpy.isfinite(ranges)
+    row |= {"range": float(ranges[0]), "random_range": defined_mean(ranges[1:][finite[1:]])}
+    row["not_finite"] = int((~finite).sum())
+    row |= _compared("range", ranges, part["complete"])
+    row["range_effect"] = range_effect(ranges[0], ranges[1:])
+    return row | {"spread": float((drops[0].max() - drops[0].min()) / unit)}
+
+
+def _measure_spread(tested, data_dir, device, jobs):
+    """Compare parts that cost at least LEAST_LOSS with random sets that cost as much; add to the rows what these say.
+
+    tested: [(network, its parts, alive, generator)], as for `measure_matched`, but of all layers.
+    """
+    groups = []
+    for network, parts, *others in tested:
+        for layer in range(1, 1 + len(network.model.hidden_sizes)):
+            costly = [part for part in parts if part["row"]["layer"] == layer and part["row"]["change"] <= -LEAST_LOSS]
+            groups += [(network, costly, *others)] if costly else []
+    if groups:
+        measure_matched(groups, data_dir, device, jobs)
+    for network, parts, *_ in groups:
+        for part in parts:
+            part["row"] |= _spread(part, network.data.test_images_per_class(data_dir))
+
+
+def _spread(part, images_per_class):
+    """How unequally the classes suffer without a part, beside random sets that cost as much.
+
+    matched_n: how many of these there are.  If there are FEWEST_CONTROLS, also their means matched_loss and
+    matched_spread, spread_ratio, which is the part's spread over that, its logarithm spread_effect, and p-values.
+    """
+    matched = part["matched"]
+    if len(matched) < FEWEST_CONTROLS:
+        return {"matched_n": len(matched)}
+    drops, unit = exact_drops(part["hits"][0], torch.cat([part["hits"][1:2], matched]), images_per_class)
+    spread = drops.max(1) - drops.min(1)
+    row = {"matched_n": len(matched), "matched_loss": float(drops[1:].mean() / unit)}
+    own, others = float(spread[0] / unit), float(spread[1:].mean() / unit)
+    row |= {"matched_spread": others, "spread_ratio": own / others if others else numpy.nan}
+    return row | {"spread_effect": log_ratio(own, others)} | _compared("spread", spread, complete=False)
 
 
 def _measure_images(pairs, seed, device, jobs):
@@ -131,13 +195,14 @@ def summary(rows):
     line |= {status.replace(" ", "_"): statuses.count(status) for status in ("tested", "too small", "the whole layer")}
     for measure in MEASURES:
         measured = [row for row in rows if f"{measure}_p" in row]
-        draws = [row["random_n"] for row in measured]
+        draws = [row["matched_n" if measure == "spread" else "random_n"] for row in measured]
         line[f"{measure}_n"] = len(measured)
         for p in (f"{measure}_p", f"{measure}_p_conservative"):
             line[p] = fisher_p_value([row[p] for row in measured], draws)
         shifted = centred([row[f"{measure}_p"] for row in measured], draws)
         line[f"{measure}_log_p"] = float(-numpy.log(shifted).mean()) if measured else numpy.nan
         line[f"{measure}_effect"] = defined_mean(row[f"{measure}_effect"] for row in measured)
+        line[f"{measure}_excess"] = defined_mean(EXCESS[measure][1](row) for row in measured)
     return line
 
 
@@ -150,7 +215,7 @@ def pooled_summary(rows):
     for measure in MEASURES:
         measured = [row for row in rows if not numpy.isnan(row.get(f"{measure}_effect", numpy.nan))]
         of_seeds = seed_means(measured, f"{measure}_effect")
-        line |= {f"{measure}_{key}": [row[f"{measure}_{key}"] for row in summaries] for key in ("p", "log_p", "effect")}
+        line |= {f"{measure}_{key}": [row[f"{measure}_{key}"] for row in summaries] for key in KEPT}
         for p in ("p", "p_conservative"):
             line[f"{measure}_combined_{p}"] = combine_networks(seed_means(summaries, f"{measure}_{p}"))
         line[f"{measure}_n"] = len(measured)
@@ -169,3 +234,40 @@ def corrected(pooled):
             for (line, measure), test in zip(pairs, tests):
                 line[f"{measure}_adjusted_{p}"] = test["adjusted_p"]
     return pooled
+
+
+def paired_tests(summaries):
+    """Are clusters more special than the random partition of the same network?  A row per test, the primary one first.
+
+    The statistic of a network is the mean EXCESS of its parts, of clusters minus that of the random partition: the
+    contrast.  Over seeds: the means of both and of the contrast, its 95 % interval, low and high, and the two-sided
+    `signed_rank_test`, of which smallest_p is the least that so many seeds can reach.  Means of ratios are geometric,
+    and their contrast is a ratio, too.  The p-values of exploratory comparisons are adjusted for the number of all of
+    these; the primary one stands alone.
+    summaries: of `summary`, of all networks.
+    """
+    tests = []
+    for group, (measure, (unit, _)) in product(grouped(summaries, "condition", "partitioning"), EXCESS.items()):
+        row = {key: group[0][key] for key in ("condition", "partitioning")} | {"measure": measure}
+        primary = PRIMARY.items() <= row.items() and row["condition"] == summaries[0]["condition"]
+        networks = [_contrast(lines, f"{measure}_excess") for lines in grouped(group, "network")]
+        clusters, random, contrasts = (seed_means(networks, key) for key in (*KINDS, "contrast"))
+        low, mean, high = mean_interval(contrasts)
+        found = {"clusters": defined_mean(clusters), "random": defined_mean(random)}
+        found |= {"contrast": mean, "low": low, "high": high}
+        if unit == "ratio":
+            found = {key: float(numpy.exp(value)) for key, value in found.items()}
+        seeds = int(numpy.isfinite(contrasts).sum())
+        row |= {"test": "primary" if primary else "exploratory", "unit": unit, "seeds": seeds, **found}
+        tests.append(row | signed_rank_test(contrasts) | {"smallest_p": min(1.0, 2 / 2**seeds)})
+    exploratory = adjusted([row for row in tests if row["test"] == "exploratory"])
+    return [row for row in tests if row["test"] == "primary"] + exploratory
+
+
+def _contrast(lines, key):
+    """What a network's clusters have under a key, and its random partition; NaN unless both have it."""
+    values = {line["kind"]: line[key] for line in lines}
+    clusters, random = (values[kind] for kind in KINDS)
+    if numpy.isnan(clusters - random):
+        clusters = random = numpy.nan
+    return lines[0] | {"clusters": clusters, "random": random, "contrast": clusters - random}

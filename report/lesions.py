@@ -6,6 +6,7 @@ import numpy
 from matplotlib.colors import SymLogNorm
 from matplotlib.ticker import MaxNLocator
 
+from modularity.lesions import READINGS, UNDECIDED
 from modularity.rows import grouped
 from report import style
 from report.panels import bare, column, figure_of, legend_below
@@ -19,7 +20,7 @@ LESION_MARKS = {
     "small": ("v", style.PALE, "small: at most 5 % of the layer"),
     "complete": ("s", style.YELLOW, "the whole layer"),
 }
-READING_LINES = ("-", style.BLUE), ("--", style.ORANGE), (":", style.VIOLET)
+ARROWS = dict(zip(filter(None, READINGS.values()), (("-", style.BLUE), ("--", style.ORANGE), (":", style.VIOLET))))
 
 
 def lesion_kind(row):
@@ -100,34 +101,42 @@ def plot_dependencies(rows, pairs, title):
     rows: the sub-modules, as for `plot_lesions`.  pairs: `x_layer`, `x_cluster`, `y_layer`, `y_cluster`, `reading`.
     """
     important = [row for row in rows if row["category"] == "important"]
+    layers, columns = sorted({row["layer"] for row in rows}), grouped(important, "layer")
     position = {}
-    for group in grouped(important, "layer"):
+    for group in columns:
         for place, row in enumerate(group):
             position[row["layer"], row["cluster"]] = (row["layer"], 1 - (place + 0.5) / len(group))
-    read = [pair for pair in pairs if pair["reading"]]
-    figure, [[axes]] = figure_of(8, 4.2)
-    arrow = {"arrowstyle": "-|>", "shrinkA": 15, "shrinkB": 15, "connectionstyle": "arc3,rad=0.08"}
+    readings = [pair["reading"] for pair in pairs]
+    figure, [[axes]] = figure_of(8, 1.8 + 0.4 * max(map(len, columns), default=1))
+    arrow = {"arrowstyle": "-|>", "shrinkA": 9, "shrinkB": 9, "connectionstyle": "arc3,rad=0.08"}
     lines = {}
-    for (dashes, color), reading in zip(READING_LINES, dict.fromkeys(pair["reading"] for pair in read)):
+    for reading, (dashes, color) in ARROWS.items():
         lines[reading] = {"linestyle": dashes, "color": color, "linewidth": 1.4}
-        axes.plot([], [], **lines[reading], label=f"X to Y: {reading}")
-    for pair in read:
-        x, y = (position[pair[f"{end}_layer"], pair[f"{end}_cluster"]] for end in "xy")
-        axes.annotate("", y, x, arrowprops=arrow | lines[pair["reading"]])
+        if reading in readings:
+            axes.plot([], [], **lines[reading], label=f"X to Y: {reading}")
+    for pair, reading in zip(pairs, readings):
+        if reading in lines:
+            x, y = (position[pair[f"{end}_layer"], pair[f"{end}_cluster"]] for end in "xy")
+            axes.annotate("", y, x, arrowprops=arrow | lines[reading])
+    # beside the circles, on the side where no arrow begins or ends
+    sides = dict.fromkeys(layers, ((0, -9), "center", "top"))
+    sides |= {layers[-1]: ((10, 0), "left", "center"), layers[0]: ((-10, 0), "right", "center")}
     for row in important:
         place = position[row["layer"], row["cluster"]]
-        axes.scatter(*place, s=650, color=style.cluster_color(row["cluster"]), edgecolors="white", zorder=3)
-        name = f"{row['cluster']}\n{100 * row['change']:.1f} pp"
-        axes.annotate(name, place, **style.CENTERED, **style.HALO, fontsize=8, zorder=4)
-    layers = sorted({row["layer"] for row in rows})
+        offset, ha, va = sides[row["layer"]]
+        axes.scatter(*place, s=160, color=style.cluster_color(row["cluster"]), edgecolors="white", zorder=3)
+        name = f"{row['cluster']}: {100 * row['change']:.1f} pp"
+        look = {"ha": ha, "va": va, "fontsize": 8, "color": "black", "zorder": 4}
+        axes.annotate(name, place, offset, **style.OFFSET, **look, **style.HALO)
     axes.set_xticks(layers, [f"layer {layer}" for layer in layers])
-    axes.set(yticks=[], ylim=(0, 1), xlim=(layers[0] - 0.5, layers[-1] + 0.5))
+    axes.set(yticks=[], ylim=(0, 1), xlim=(layers[0] - 0.6, layers[-1] + 0.6))
     bare(axes)
     axes.set_title(
-        f"Important sub-modules (cluster, change of balanced accuracy alone) of {title}\n"
-        f"{len(pairs)} pairs of different layers; for {len(pairs) - len(read)} of them silencing both says nothing"
+        f"Important sub-modules (cluster: change of balanced accuracy alone) of {title}\n"
+        f"{len(pairs)} pairs of different layers: {readings.count('')} say nothing, as each matters without the other, "
+        f"and {readings.count(UNDECIDED)} are undecided"
     )
-    if read:
+    if axes.get_legend_handles_labels()[0]:
         legend_below(figure, axes)
     return figure
 

@@ -1,5 +1,4 @@
 import math
-from itertools import product
 
 import numpy
 import pytest
@@ -10,8 +9,13 @@ from mlp.data import DataSet
 from mlp.model import initial_model
 from mlp.network import Network
 from modularity.ablation import ablated_hits
+from modularity.effects import change_interval
 from modularity.lesions import (
+    MATTERS,
+    NOTHING,
     READINGS,
+    UNDECIDED,
+    answer,
     category,
     lesion_row,
     lesion_summary,
@@ -22,6 +26,7 @@ from modularity.lesions import (
     sub_module_row,
 )
 from modularity.significance import fisher_p_value
+from report.lesions import plot_dependencies
 
 
 def sub_module(**values):
@@ -45,6 +50,11 @@ def sub_module(**values):
         ({"p": 1, "p_conservative": 1, "change": 0.0}, "prunable"),
         ({"p": 1 / 56, "p_conservative": 1 / 56, "random_n": 55}, "important"),  # all 56 there are
         ({"p": 1, "p_conservative": 1, "random_n": 55, "change": 0.0}, "prunable"),
+        ({"p": 1 / 20, "p_conservative": 1 / 20, "random_n": 19}, "important"),
+        ({"p": 1 / 19, "p_conservative": 1 / 19, "random_n": 18}, "too few controls"),
+        ({"p": 1 / 2, "p_conservative": 1 / 2, "random_n": 1}, "too few controls"),
+        ({"p": 1, "p_conservative": 1, "random_n": 1, "change": 0.0}, "too few controls"),
+        ({"neurons": 256, "random_n": 0, "p": 1, "p_conservative": 1}, "complete"),
     ],
 )
 def test_categories(values, name):
@@ -58,23 +68,21 @@ def measure(parts, hits):
         part["hits"] = hits(torch.cat([nobody, part["module"].unsqueeze(0), part["controls"]]))
 
 
-@pytest.mark.parametrize("x_needed, y_needed", list(product((False, True), repeat=2)))
-def test_readings_of_pairs(x_needed, y_needed):
-    """X in layer 1 and Y in layer 2 are both important; what is left without X, without Y, and without both?"""
-    only_x, only_y, together = {
-        (False, False): (8000, 8000, 8000),
-        (False, True): (8000, 6000, 6000),
-        (True, False): (6000, 8000, 6000),
-        (True, True): (8000, 8000, 6000),
-    }[x_needed, y_needed]
+def lesioned_pair(counts, images):
+    """X in layer 1 and Y in layer 2 are both important; what is right without Y, without X, and without both?
+
+    counts: of 100,000 images of the first class, and as large a share of the second.  Returns its parts, their rows,
+    the places of X and Y in them, and the pair, measured.
+    """
+    only_y, only_x, together = counts
     x, y = (torch.arange(60) // 10 == place for place in (0, 3))
-    images, widths = [10_000, 500], (30, 30)
+    widths = (30, 30)
+    left = torch.tensor([100_000, only_y, only_x, together])  # nobody silent, Y, X, both
 
     def right(modules):
-        left = torch.tensor([10_000, only_y, only_x, together])  # nobody silent, Y, X, both
         silent_x, silent_y = ((modules & part).sum(1) == 10 for part in (x, y))
-        hits = left[2 * silent_x.int() + silent_y.int()]
-        return torch.stack([hits, hits // 20], dim=1)
+        share = left[2 * silent_x.int() + silent_y.int()] / 100_000
+        return torch.stack([(share * n).round().long() for n in images], dim=1)
 
     labels = torch.arange(60) // 10
     generator = torch.Generator().manual_seed(0)
@@ -93,22 +101,80 @@ def test_readings_of_pairs(x_needed, y_needed):
         assert len((part["controls"] & silent).sum(1).unique()) > 1
     measure(pairs, right)
     (pair,) = pair_rows(pairs, rows, images)
-    assert (pair["x_given_y_important"], pair["y_given_x_important"]) == (x_needed, y_needed)
-    assert pair["reading"] == READINGS[x_needed, y_needed]
-    assert pair["x_given_y_change"] == pytest.approx((together - only_y) / 10_000)
-    assert pair["y_given_x_change"] == pytest.approx((together - only_x) / 10_000)
-    assert (pair["x_change"], pair["y_change"]) == pytest.approx((only_x / 10_000 - 1, only_y / 10_000 - 1))
+    return rows, pair
+
+
+@pytest.mark.parametrize("answers", READINGS)
+def test_readings_of_pairs(answers):
+    only_y, only_x, together = {
+        (NOTHING, NOTHING): (80_000, 80_000, 80_000),
+        (NOTHING, MATTERS): (60_000, 80_000, 60_000),
+        (MATTERS, NOTHING): (80_000, 60_000, 60_000),
+        (MATTERS, MATTERS): (80_000, 80_000, 60_000),
+    }[answers]
+    images = [100_000, 50_000]
+    rows, pair = lesioned_pair((only_y, only_x, together), images)
+    assert (pair["x_given_y_answer"], pair["y_given_x_answer"]) == answers
+    assert pair["reading"] == READINGS[answers]
+    for direction, before in (("x_given_y", only_y), ("y_given_x", only_x)):
+        assert pair[f"{direction}_change"] == pytest.approx((together - before) / 100_000)
+        hits = [[count, count // 2] for count in (before, together)]
+        interval = pair[f"{direction}_low"], pair[f"{direction}_high"]
+        assert interval == pytest.approx(change_interval(*hits, images))
+    assert (pair["x_change"], pair["y_change"]) == pytest.approx((only_x / 100_000 - 1, only_y / 100_000 - 1))
     found = [{"condition": "known", "network": 7} | row for row in rows]
-    answers = [1 if reading == (x_needed, y_needed) else 0 for reading in READINGS]
-    assert lesion_summary(found, [pair])["pairs"] == answers
+    assert lesion_summary(found, [pair])["pairs"] == [*(int(answers == other) for other in READINGS), 0]
+
+
+def test_too_few_images_leave_a_pair_undecided():
+    """Without an effect, too: its absence cannot be told from the lack of images."""
+    rows, pair = lesioned_pair((60_000, 80_000, 60_000), [1000, 500])
+    assert (pair["x_given_y_answer"], pair["y_given_x_answer"]) == (UNDECIDED, MATTERS)
+    assert pair["x_given_y_change"] == 0
+    assert pair["reading"] == UNDECIDED
+    found = [{"condition": "known", "network": 7} | row for row in rows]
+    assert lesion_summary(found, [pair])["pairs"] == [0, 0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        ({"change": -0.3, "low": -0.32, "high": -0.28}, MATTERS),
+        ({"change": -0.3, "low": -0.32, "high": -0.28, "p_conservative": 2 / 51}, UNDECIDED),  # another is as bad
+        ({"change": -0.005, "low": -0.01, "high": 0.0}, NOTHING),  # though beyond all others
+        ({"change": -0.005, "low": -0.01, "high": 0.0, "p_conservative": 1}, NOTHING),
+        ({"change": -0.005, "low": -0.0101, "high": 0.0, "p_conservative": 1}, UNDECIDED),
+        ({"change": 0.005, "low": 0.0, "high": 0.0101, "p_conservative": 1}, UNDECIDED),
+        ({"change": 0.3, "low": 0.28, "high": 0.32, "p_conservative": 1}, UNDECIDED),
+        ({"change": -0.3, "low": -0.32, "high": -0.28, "random_n": 18, "p_conservative": 1 / 19}, UNDECIDED),
+    ],
+)
+def test_answers(values, expected):
+    assert answer({"random_n": 50, "p_conservative": 1 / 51} | values) == expected
 
 
 def test_readings_say_what_they_mean():
     """X matters without Y, Y without X."""
-    assert "only serve each other" in READINGS[False, False]
-    assert READINGS[False, True].startswith("X acts only through Y")
-    assert READINGS[True, False].startswith("Y has all it needs from X")
-    assert READINGS[True, True] == ""
+    assert "only serve each other" in READINGS[NOTHING, NOTHING]
+    assert READINGS[NOTHING, MATTERS].startswith("X acts only through Y")
+    assert READINGS[MATTERS, NOTHING].startswith("Y has all it needs from X")
+    assert READINGS[MATTERS, MATTERS] == ""
+
+
+@pytest.mark.parametrize(
+    "reading, arrows", [*((reading, bool(reading)) for reading in READINGS.values()), (UNDECIDED, False)]
+)
+def test_arrows_are_drawn_only_for_what_follows(reading, arrows):
+    row = {"category": "important", "change": -0.2}
+    rows = [row | {"layer": 1, "cluster": 0}, row | {"layer": 2, "cluster": 3}]
+    pair = {"x_layer": 1, "x_cluster": 0, "y_layer": 2, "y_cluster": 3, "reading": reading}
+    figure = plot_dependencies(rows, [pair], "a network")
+    (axes,) = figure.axes
+    drawn = [text for text in axes.texts if getattr(text, "arrow_patch", None)]
+    assert len(drawn) == arrows
+    assert f"{int(reading == '')} say nothing" in axes.get_title()
+    assert f"{int(reading == UNDECIDED)} are undecided" in axes.get_title()
+    assert [text.get_text() for text in axes.texts if text.get_text()] == ["0: -20.0 pp", "3: -20.0 pp"]
 
 
 def test_all_lesions_of_a_small_layer_are_possibilities():
@@ -154,7 +220,7 @@ def test_classes_of_unequal_size_weigh_the_same():
     row = sub_module_row(part, [100, 10], 256)
     assert row["balanced_accuracy"] == pytest.approx(0.85)
     assert row["accuracy_ratio"] == pytest.approx((0.9 - 0.125 / 4) / 0.85)
-    assert row["category"] == "large effect, not significant"
+    assert row["category"] == "too few controls"
 
 
 @pytest.mark.parametrize("intact, own", [([0, 0], [0, 0]), ([90, 9], [0, 0])])
@@ -202,5 +268,5 @@ def test_the_summary_of_a_network_by_hand():
     assert found["fisher_p"] == fisher_p_value([0.05, 0.5, 0.05], 19)
     assert found["fisher_p_conservative"] == fisher_p_value([0.05, 1, 0.05], 19)
     assert found["accuracy_ratio"] == pytest.approx(4 / 3)
-    assert found["pairs"] == [0, 0, 0, 0]
+    assert found["pairs"] == [0, 0, 0, 0, 0]
     assert lesion_summary(rows[1:2], [])["worst_layer"] is None

@@ -255,6 +255,8 @@ def test_one_of_56_possible_lesions_is_worse():
     assert (tied["p"], tied["p_conservative"]) == (1 / 56, 2 / 56)
     assert beyond_all(tied["p"], 55)
     assert not beyond_all(tied["p_conservative"], 55)
+    assert beyond_all(1 / 20, 19)
+    assert not beyond_all(1 / 19, 18), "the best of so few is no finding at 0.05"
     assert compare_with_controls(1.0, others, complete=True, tail="left")["p"] == 1
     assert compare_with_controls(1.0, [], complete=True, tail="left")["p"] == 1
 

@@ -16,6 +16,7 @@ from modularity.clusterability import NULLS
 from modularity.clustering import n_cut, spectral_clusters
 from modularity.graph import weight_adjacency
 from modularity.rows import grouped
+from modularity.specialization import MEASURES
 
 # Filan et al. (2020)
 
@@ -164,11 +165,12 @@ def test_lesions_stand_beside_random_ones(filan, size):
             assert 1 / (n + 1) <= p + 1e-12
             assert p * (n + 1) == pytest.approx(round(p * (n + 1)))
         assert float(row["p"]) <= float(row["p_conservative"])
-        beyond = float(row["p_conservative"]) <= 1 / (n + 1) + 1e-12
+        beyond = n >= 19 and float(row["p_conservative"]) <= 1 / (n + 1) + 1e-12
         small = int(row["neurons"]) <= int(0.05 * model.sizes[int(row["layer"])])
         important = beyond and float(row["change"]) <= -0.01 and not small
         assert (row["category"] == "important") == important, row
         assert (row["category"] == "small") == small, row
+        assert (row["category"] == "too few controls") == (n < 19 and not small), row
     important = [row for row in rows if row["category"] == "important"]
     (summary,) = record(place / "lesions.json")["networks"]
     assert (summary["sub_modules"], summary["important"]) == (len(rows), len(important))
@@ -185,6 +187,11 @@ def test_lesions_stand_beside_random_ones(filan, size):
         for row in dependencies:
             assert int(row["x_layer"]) < int(row["y_layer"])
             assert all(found[row[f"{xy}_layer"], row[f"{xy}_cluster"]] == row[f"{xy}_change"] for xy in "xy")
+            for direction in ("x_given_y", "y_given_x"):
+                change, low, high = (float(row[f"{direction}_{key}"]) for key in ("change", "low", "high"))
+                assert low < change < high
+                within = -0.01 <= low and high <= 0.01
+                assert row[f"{direction}_answer"] == ("nothing" if within else "undecided"), "10 draws are too few"
         assert figures_are_there(place, "dependencies")
     printed = [line for line in done.stdout.splitlines() if " pp " in line]
     for line, row in zip(printed, rows):
@@ -350,6 +357,16 @@ def test_parts_of_clusters_are_measured_against_random_neurons(specialization, s
     gains = [float(row["least_gain"]) for row in rows if row["least_gain"]]
     stuck = sum(gain <= 1 for gain in gains)
     assert (f"in {stuck} of {len(gains)} parts an image could not be improved" in done.stdout) == (stuck > 0)
+    costly = [row for row in tested if float(row["change"]) <= -0.01]
+    assert [row["matched_n"] != "" for row in tested] == [float(row["change"]) <= -0.01 for row in tested]
+    alone = sum(int(row["matched_n"]) < 19 for row in costly)
+    assert (f"the spread of {alone} of {len(costly)} parts" in done.stdout) == (alone > 0)
+    assert len(costly) > alone
+    for row in costly:
+        assert (row["spread_p"] != "") == (row["matched_n"] == "19")
+        if row["matched_n"] == "19":
+            assert float(row["matched_loss"]) == pytest.approx(-float(row["change"]), rel=0.2)
+            assert float(row["spread_ratio"]) == pytest.approx(float(row["spread"]) / float(row["matched_spread"]))
     assert figures_are_there(place, "specialization_lesions", "specialization_digits", "specialization_images")
     assert "Verdict: partitionings unlike random neurons" in done.stdout.splitlines()[-1]
 
@@ -370,7 +387,7 @@ def test_random_partitions_have_no_effect(specialization):
     place, _ = specialization("full")
     for line in table(place / "specialization_networks.csv"):
         if line["kind"] == "random":
-            assert all(float(line[f"{measure}_p"]) > 0.001 for measure in ("accuracy", "range", "score", "entropy"))
+            assert all(float(line[f"{measure}_p"]) > 0.001 for measure in MEASURES)
             assert 0.95 < float(line["score_effect"]) < 1.05
             assert 0.5 < float(line["accuracy_log_p"]) < 1.6
 
@@ -383,16 +400,38 @@ def test_partitionings_are_pooled(specialization, size):
     assert [line["networks"] for line in pooled] == [1] * 8
     for line, summary in zip(pooled, summaries, strict=True):
         assert (line["kind"], line["partitioning"]) == (summary["kind"], summary["partitioning"])
-        for measure in ("accuracy", "range", "score", "entropy"):
+        for measure in MEASURES:
             (alone,) = line[f"{measure}_p"]
             assert float(summary[f"{measure}_p"]) == pytest.approx(alone)
             assert line[f"{measure}_combined_p"] == pytest.approx(alone, abs=1e-12)
             assert line[f"{measure}_adjusted_p"] >= line[f"{measure}_combined_p"]
     verdict = done.stdout.splitlines()[-1]
-    for measure in ("accuracy", "range", "score", "entropy"):
+    for measure in MEASURES:
         clear = [line["kind"] for line in pooled if line[f"{measure}_adjusted_p_conservative"] <= 0.05]
         counts = [f"{clear.count(kind)} of 4 {kind}" for kind in ("clusters", "random")]
         assert f"{measure}: {', '.join(counts)}" in verdict
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_clusters_stand_beside_random_partitions(specialization, size):
+    place, done = specialization(size)
+    tests = table(place / "specialization_tests.csv")
+    saved = record(place / "specialization_networks.json")["tests"]
+    assert [row["measure"] for row in tests] == [row["measure"] for row in saved]
+    assert [row["test"] for row in tests] == ["primary"] + ["exploratory"] * 19
+    parts = [row for row in table(place / "specialization.csv") if row["status"] == "tested"]
+    parts = [row for row in parts if row["partitioning"] == "weights, global"]
+    means = []
+    for kind in ("clusters", "random"):
+        own = [100 * (float(row["random_change"]) - float(row["change"])) for row in parts if row["kind"] == kind]
+        means.append(sum(own) / len(own))
+    primary = tests[0]
+    assert (primary["partitioning"], primary["measure"], primary["seeds"]) == ("weights, global", "accuracy", "1")
+    assert [float(primary[key]) for key in ("clusters", "random")] == pytest.approx(means)
+    assert float(primary["contrast"]) == pytest.approx(means[0] - means[1])
+    assert (primary["low"], primary["p"], primary["adjusted_p"]) == ("", "1.0", ""), "one seed says nothing"
+    assert f"costs {means[0]:.2f} points more than silencing as many random neurons" in done.stdout
+    assert "All other comparisons are exploratory." in done.stdout.splitlines()[-2]
 
 
 @pytest.mark.long
