@@ -14,8 +14,8 @@ import torch
 from mlp.files import writable_folder
 from modularity.clusterability import GRAPHS, NULLS, cluster_rows, clustered, enough_without_pixels, first_copy
 from modularity.clusterability import full_name, gap_tests, graph_weights, network_row, notes, refuse_unclusterable
-from modularity.lesions import EQUIVALENCE, lesion_summary, measure_lesions, pair_rows, pairs_of, parts_of
-from modularity.lesions import sub_module_row
+from modularity.lesions import EQUIVALENCE, lesion_summary, measure_lesions, measure_pairs, pair_rows, pairs_of
+from modularity.lesions import parts_of, sub_module_row
 from modularity.rows import defined_mean, grouped
 from modularity.significance import LEVEL
 from report.clusters import plot_clusters, plot_gaps
@@ -139,7 +139,7 @@ def lesioned(networks, results, args):
         pairs.append(pairs_of(its_parts, rows, its_labels >= 0, widths, args.pair_draws, generator))
     paired = [(network, its_pairs) for network, its_pairs in zip(networks, pairs) if its_pairs]
     if paired:
-        measure_lesions(*map(list, zip(*paired)), *where)
+        measure_pairs(*map(list, zip(*paired)), *where)
     found = [
         [network.identity | row for row in pair_rows(its_pairs, rows, images[network.data])]
         for network, its_pairs, rows in zip(networks, pairs, lesions)

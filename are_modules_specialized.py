@@ -173,7 +173,7 @@ def print_tests(tests):
         "neurons (points of balanced accuracy lost, nats), or how many times as much (ratio); contrast: the difference,"
     )
     print("or the ratio, of both; p (Wilcoxon), and corrected for all exploratory tests (Benjamini-Hochberg):")
-    columns = {key: f"{{{key}}}" for key in ("test", "condition", "partitioning", "measure", "seeds", "unit")}
+    columns = {key: f"{{{key}}}" for key in ("role", "condition", "partitioning", "measure", "seeds", "unit")}
     columns |= {key: f"{{{key}:.3g}}" for key in (*KINDS, "contrast")}
     columns |= {"95 %": "{low:.3g} to {high:.3g}", "p": "{p:.2g}", "corrected": "{adjusted_p:.2g}"}
     print_table([{"adjusted_p": None} | line for line in tests], columns)

@@ -164,6 +164,34 @@ def _batches(modules, sizes):
     return batches
 
 
+def turned_images(networks, pairs, data_dir, device, jobs):
+    """How many test images turn right, and how many turn wrong, from one lesion to another.
+
+    networks: [Network], and for each of them pairs: boolean [pairs, 2, hidden neurons], modules that are silent before
+    and after.  data_dir, device, jobs: where the images are, how the work is done.
+    Returns for each network int64 [pairs, 2, classes]: those gained, and those lost.
+    """
+    tasks = [(network, its_pairs, data_dir, device) for network, its_pairs in zip(networks, pairs)]
+    return list(mapped(_turned, tasks, jobs, "pairs", "network"))
+
+
+@torch.no_grad()
+def _turned(network, pairs, data_dir, device):
+    """The `turned_images` of one network: a task."""
+    images, labels = network.data.load(False, data_dir, device)
+    model, classes = network.model.to(device), len(network.data.classes)
+
+    def right(module):
+        factors = [~mask.to(device).unsqueeze(1) for mask in module.split(model.hidden_sizes)]
+        return hits(propagate(model.weights, model.biases, images.T, factors)[-1], labels)
+
+    counts = []
+    for before, after in pairs:
+        was, is_now = right(before), right(after)
+        counts += [labels[turned].bincount(minlength=classes) for turned in (is_now & ~was, was & ~is_now)]
+    return torch.stack(counts).view(len(pairs), 2, classes).cpu()
+
+
 @torch.no_grad()
 def mean_activations(model, images):
     """The mean activation of each hidden neuron over images [n, inputs], at least one: [hidden neurons]."""

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy
 import torch
 
-from modularity.ablation import against_controls
+from modularity.ablation import against_controls, turned_images
 from modularity.effects import change_interval, class_mean_changes
 from modularity.nulls import control_modules, layer_counts
 from modularity.partitions import sub_modules
@@ -109,7 +109,7 @@ def pairs_of(parts, rows, alive, widths, draws, generator):
     X given Y is what is lost when X is silenced and Y is already: compared with other neurons in the place of X.
     parts, rows: of `parts_of` and `sub_module_row`.  alive: boolean [hidden neurons].
     Returns two parts per pair, X given Y and Y given X: "module" is both, "controls" others in the place of the first;
-    "alone" is the hits without the second, and "pair" the places of X and Y.
+    "given" is the second, "alone" the hits without it, and "pair" the places of X and Y.
     """
     important = [place for place, row in enumerate(rows) if row["category"] == "important"]
     found = []
@@ -120,8 +120,18 @@ def pairs_of(parts, rows, alive, widths, draws, generator):
             module, given = parts[first]["module"], parts[second]["module"]
             controls, complete = control_modules(module, widths, draws, generator, alive)
             both = {"module": module | given, "controls": controls | given, "complete": complete}
-            found.append({**both, "alone": parts[second]["hits"][1], "pair": pair})
+            found.append({**both, "given": given, "alone": parts[second]["hits"][1], "pair": pair})
     return found
+
+
+def measure_pairs(networks, pairs, data_dir, device, jobs):
+    """`measure_lesions` of pairs, as of `pairs_of`; also adds "turned", [2, classes], to each: images gained and lost
+    when its first part is silenced and the other one already is."""
+    measure_lesions(networks, pairs, data_dir, device, jobs)
+    lesions = [torch.stack([torch.stack([pair["given"], pair["module"]]) for pair in its_pairs]) for its_pairs in pairs]
+    for its_pairs, turned in zip(pairs, turned_images(networks, lesions, data_dir, device, jobs)):
+        for pair, counts in zip(its_pairs, turned, strict=True):
+            pair["turned"] = counts
 
 
 def pair_rows(pairs, rows, images_per_class):
@@ -137,9 +147,9 @@ def pair_rows(pairs, rows, images_per_class):
             row |= {f"{letter}_{key}": rows[place][key] for key in ("layer", "cluster", "neurons", "change")}
         answers = []
         for direction, part in zip(("x_given_y", "y_given_x"), both):
-            alone, both_silent = part["alone"], part["hits"][1]
-            compared = lesion_row(part | {"hits": torch.cat([alone.unsqueeze(0), part["hits"][1:]])}, images_per_class)
-            compared["low"], compared["high"] = change_interval(alone, both_silent, images_per_class)
+            hits = torch.cat([part["alone"].unsqueeze(0), part["hits"][1:]])
+            compared = lesion_row(part | {"hits": hits}, images_per_class)
+            compared["low"], compared["high"] = change_interval(*part["turned"], images_per_class)
             compared["answer"] = answer(compared)
             answers.append(compared["answer"])
             row |= {f"{direction}_{key}": value for key, value in compared.items()}
@@ -162,7 +172,7 @@ def lesion_summary(rows, pairs):
 
     rows, pairs: of `sub_module_row` and `pair_rows`.
     """
-    judged = [row for row in rows if row["category"] != "complete"]  # nothing to compare a whole layer with
+    judged = [row for row in rows if row["category"] not in ("complete", "small")]
     draws = [row["random_n"] for row in judged]
     important = [row for row in rows if row["category"] == "important"]
     worst = min(important, key=lambda row: row["change"], default={})

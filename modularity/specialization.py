@@ -15,7 +15,7 @@ from modularity.optimal_images import optimal_images, output_entropies
 from modularity.partitions import CASPER, activation_images
 from modularity.rows import by_seed, defined_mean, grouped, mean_interval, seed_means
 from modularity.significance import FEWEST_CONTROLS, adjusted, centred, combine_networks, compare_with_controls
-from modularity.significance import fisher_p_value, signed_rank_test
+from modularity.significance import fisher_p_value, primary_first, signed_rank_test
 from modularity.tasks import mapped
 
 MEASURES = {"accuracy": "left", "range": "right", "spread": "right", "score": "right", "entropy": "left"}
@@ -249,7 +249,6 @@ def paired_tests(summaries):
     tests = []
     for group, (measure, (unit, _)) in product(grouped(summaries, "condition", "partitioning"), EXCESS.items()):
         row = {key: group[0][key] for key in ("condition", "partitioning")} | {"measure": measure}
-        primary = PRIMARY.items() <= row.items() and row["condition"] == summaries[0]["condition"]
         networks = [_contrast(lines, f"{measure}_excess") for lines in grouped(group, "network")]
         clusters, random, contrasts = (seed_means(networks, key) for key in (*KINDS, "contrast"))
         low, mean, high = mean_interval(contrasts)
@@ -258,10 +257,10 @@ def paired_tests(summaries):
         if unit == "ratio":
             found = {key: float(numpy.exp(value)) for key, value in found.items()}
         seeds = int(numpy.isfinite(contrasts).sum())
-        row |= {"test": "primary" if primary else "exploratory", "unit": unit, "seeds": seeds, **found}
-        tests.append(row | signed_rank_test(contrasts) | {"smallest_p": min(1.0, 2 / 2**seeds)})
-    exploratory = adjusted([row for row in tests if row["test"] == "exploratory"])
-    return [row for row in tests if row["test"] == "primary"] + exploratory
+        row |= {"unit": unit, "seeds": seeds, **found, **signed_rank_test(contrasts)}
+        tests.append(row | {"smallest_p": min(1.0, 2 / 2**seeds)})
+    first = PRIMARY | {"condition": summaries[0]["condition"]}
+    return primary_first(tests, next(row for row in tests if first.items() <= row.items()))
 
 
 def _contrast(lines, key):

@@ -12,6 +12,7 @@ from mlp.data import DataSet
 from mlp.model import MLP, initial_model, propagate
 from mlp.network import Network
 from modularity.ablation import ablated_accuracy, ablated_hits, against_controls, mean_activations, mean_levels
+from modularity.ablation import turned_images
 
 HIDDEN = 15  # hidden neurons of small_model
 
@@ -191,6 +192,33 @@ def test_mean_levels_are_those_of_the_training_images_of_each_network():
         *hidden, _ = network.model.preactivations(images)
         expected = torch.cat([values.relu().mean(0) for values in hidden])
         torch.testing.assert_close(levels, expected, rtol=1e-4, atol=1e-6)
+
+
+def right_without(model, module, images, labels):
+    """Which images a copy of the network still reads right, in which the silent neurons pass nothing on."""
+    silent = copy.deepcopy(model)
+    with torch.no_grad():
+        for layer, mask in zip(silent.layers[1:], module.split(model.hidden_sizes)):
+            layer.weight[:, mask] = 0
+        return silent(images).argmax(1) == labels
+
+
+def test_images_that_turn_from_one_lesion_to_another():
+    networks = [
+        Network(lively(initial_model((784, 6, 5, 2), k)), DataSet("mnist", digits))
+        for k, digits in ((0, (8, 1)), (1, (4, 9)))
+    ]
+    pairs = [torch.rand(count, 2, 11, generator=torch.Generator().manual_seed(count)) < 0.3 for count in (3, 2)]
+    found = turned_images(networks, pairs, REPOSITORY / "data", torch.device("cpu"), 1)
+    for network, its_pairs, turned in zip(networks, pairs, found, strict=True):
+        images, labels = network.data.load(False, REPOSITORY / "data")
+        for (before, after), (gained, lost) in zip(its_pairs, turned, strict=True):
+            was, is_now = (right_without(network.model, module, images, labels) for module in (before, after))
+            assert gained.tolist() == [int((is_now & ~was)[labels == label].sum()) for label in range(2)]
+            assert lost.tolist() == [int((was & ~is_now)[labels == label].sum()) for label in range(2)]
+            hits = ablated_hits(network.model, torch.stack([before, after]), images, labels)
+            assert (gained - lost).tolist() == (hits[1] - hits[0]).tolist()
+    assert sum(turned.sum() for turned in found) > 0
 
 
 def read_again(model, module, images, labels, levels=None):

@@ -100,6 +100,9 @@ def lesioned_pair(counts, images):
         assert ((part["controls"] & ~given).sum(1) <= 10).all()
         assert len((part["controls"] & silent).sum(1).unique()) > 1
     measure(pairs, right)
+    for part in pairs:  # what is right with both silent is right with one, too, or else the other way round
+        change = part["hits"][1] - part["alone"]
+        part["turned"] = torch.stack([change.clamp(min=0), (-change).clamp(min=0)])
     (pair,) = pair_rows(pairs, rows, images)
     return rows, pair
 
@@ -118,9 +121,10 @@ def test_readings_of_pairs(answers):
     assert pair["reading"] == READINGS[answers]
     for direction, before in (("x_given_y", only_y), ("y_given_x", only_x)):
         assert pair[f"{direction}_change"] == pytest.approx((together - before) / 100_000)
-        hits = [[count, count // 2] for count in (before, together)]
+        gained = max(together - before, 0)
+        turned = [[count, count // 2] for count in (gained, gained - (together - before))]
         interval = pair[f"{direction}_low"], pair[f"{direction}_high"]
-        assert interval == pytest.approx(change_interval(*hits, images))
+        assert interval == pytest.approx(change_interval(*turned, images))
     assert (pair["x_change"], pair["y_change"]) == pytest.approx((only_x / 100_000 - 1, only_y / 100_000 - 1))
     found = [{"condition": "known", "network": 7} | row for row in rows]
     assert lesion_summary(found, [pair])["pairs"] == [*(int(answers == other) for other in READINGS), 0]
@@ -128,7 +132,7 @@ def test_readings_of_pairs(answers):
 
 def test_too_few_images_leave_a_pair_undecided():
     """Without an effect, too: its absence cannot be told from the lack of images."""
-    rows, pair = lesioned_pair((60_000, 80_000, 60_000), [1000, 500])
+    rows, pair = lesioned_pair((60_000, 80_000, 60_000), [200, 100])
     assert (pair["x_given_y_answer"], pair["y_given_x_answer"]) == (UNDECIDED, MATTERS)
     assert pair["x_given_y_change"] == 0
     assert pair["reading"] == UNDECIDED

@@ -202,9 +202,9 @@ def test_one_comparison_is_primary_and_the_others_are_corrected():
     first, *others = paired_tests(lines)
     assert PRIMARY == {"measure": "accuracy", "partitioning": "weights, global"}
     assert PRIMARY.items() <= first.items()
-    assert (first["condition"], first["test"], first["p"]) == ("pruned", "primary", 2 / 2**6)
+    assert (first["condition"], first["role"], first["p"]) == ("pruned", "primary", 2 / 2**6)
     assert "adjusted_p" not in first
-    assert {row["test"] for row in others} == {"exploratory"}
+    assert {row["role"] for row in others} == {"exploratory"}
     assert len(others) == 3 * 5 - 1
     expected = stats.false_discovery_control([row["p"] for row in others])
     assert [row["adjusted_p"] for row in others] == pytest.approx(expected)

@@ -418,7 +418,7 @@ def test_clusters_stand_beside_random_partitions(specialization, size):
     tests = table(place / "specialization_tests.csv")
     saved = record(place / "specialization_networks.json")["tests"]
     assert [row["measure"] for row in tests] == [row["measure"] for row in saved]
-    assert [row["test"] for row in tests] == ["primary"] + ["exploratory"] * 19
+    assert [row["role"] for row in tests] == ["primary"] + ["exploratory"] * 19
     parts = [row for row in table(place / "specialization.csv") if row["status"] == "tested"]
     parts = [row for row in parts if row["partitioning"] == "weights, global"]
     means = []
