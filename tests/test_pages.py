@@ -143,7 +143,8 @@ def candidate_table():
         for test in candidate_tests(folder).values():
             if test["rule"] == "both":
                 percentile = interval(test["low"], test["median"], test["high"])
-                p_values = p_value(test["p"]), "primary" if test["role"] == "primary" else p_value(test["adjusted_p"])
+                role = "primary" if way == "zero" else "the same, asked otherwise"
+                p_values = p_value(test["p"]), role if test["role"] == "primary" else p_value(test["adjusted_p"])
                 yield row(way, test["effect"], CANDIDATE_NULLS[test["among"]], points(test), percentile, *p_values)
 
 
