@@ -21,7 +21,7 @@ from modularity.significance import LEVEL
 from report.clusters import plot_clusters, plot_gaps
 from report.lesions import plot_dependencies, plot_lesions
 from report.options import MOST_DRAWS, Parser, integer, run, selected_conditions
-from report.results import print_table, run_record, save_results, text
+from report.results import print_table, run_record, save_results, text, told
 from report.style import save_figure
 
 
@@ -206,19 +206,17 @@ def verdict(rows, tests):
     primary, *others = tests
     said = "That weights are clustered does not say that clusters have a function."
     where = "of {condition}, {graph}".format(**primary)
-    if primary["seeds"] == 1:
+    if primary["networks"] == 1:
         p_values = ", ".join(f"{rows[0][f'{null}_p']:.2g} ({null})" for null in NULLS)
         smallest = f"{1 / (1 + rows[0]['layer_n']):.2g}"
         return f"Verdict: {where}, p = {p_values}; smallest possible: {smallest}. One network is an anecdote. {said}"
-    side = "neither below nor above" if primary["p"] > LEVEL else "below" if primary["direction"] < 0 else "above"
-    gap = text("{gap_mean:+.3f} ({gap_low:+.3f} to {gap_high:+.3f}; p = {p:.2g}, {seeds} seeds)", **primary)
-    below, above = (
-        sum(test["adjusted_p"] <= LEVEL and test["direction"] == sign for test in others) for sign in (-1, 1)
-    )
+    gap = text("gap {gap_mean:+.3f} ({gap_low:+.3f} to {gap_high:+.3f}), p = {p:.2g}, {seeds} seeds", **primary)
+    sides = "lie below", "lie above", "cannot be told from"
+    found = [sum(test["adjusted_p"] <= LEVEL and test["direction"] == sign for test in others) for sign in (-1, 1)]
     return (
-        f"Verdict: n-cuts {where}, lie {side} those of their copies with shuffled weights and the same node "
-        f"strengths: {gap}. That was the primary test. Of {len(others)} others, exploratory and corrected, {below} lie "
-        f"below their copies and {above} above. {said}"
+        f"Verdict: n-cuts {where}, {told(primary, *sides)} those of their copies by the null "
+        f"{primary['shuffle']}: {gap}. That was the primary test. Of {len(others)} others, exploratory and corrected, "
+        f"{found[0]} lie below their copies and {found[1]} above. {said}"
     )
 
 

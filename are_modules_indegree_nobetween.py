@@ -19,9 +19,9 @@ from modularity.candidates import BOTH, EFFECTS, NULLS, PRIMARY, RULES, TOP_INPU
 from modularity.candidates import candidates_by_rule, mean_percentiles, network_tests, null_modules
 from modularity.centrality import layered_centralities
 from modularity.rows import by_seed, defined_mean
-from report.candidates import plot_ablation, plot_percentiles
+from report.candidates import overlap_sentence, plot_ablation, plot_percentiles
 from report.options import Parser, chosen, integer, run, selected_networks
-from report.results import print_table, run_record, save_results, text
+from report.results import print_table, run_record, save_results, text, told
 from report.style import save_figure
 
 LARGEST_NULL = 100_000
@@ -83,6 +83,7 @@ def main(argv=None):
     title += f" ({n:,} test images)"
     save_figure(plot_ablation(shown, data.classes, title), figures / "ablation_per_digit")
     note = "" if levels is None else "\nsilent neurons are at their mean activations over training images, not at zero"
+    note += "".join(f"\n{overlap_sentence(found)}" for found in overlap.values())
 
     if len(networks) == 1:
         print(f"saved {figures}/ablation_per_digit.{{csv,json,png,pdf}}{note}")
@@ -150,7 +151,9 @@ def report_many(networks, tests, contrasts):
 
     def compared(effect, null, p="adjusted_p"):
         test = tests[f"{effect}_{null}"]
-        more = "neither more nor less" if test[p] > 0.05 else "more" if test["direction"] > 0 else "less"
+        if test["seeds"] == 0:
+            return f"not compared with {NULLS[null]}, of which there are none"
+        more = told(test, "less", "more", "not shown to be more or less", p)
         adjective = {"importance": "important", "selectivity": "selective"}[effect]
         size = "{points_mean:+.1f} percentage points, 95 % interval {points_low:+.1f} to {points_high:+.1f}"
         found = text(f"({size}; median percentile {{median:.0f}}, p = {{{p}:.2g}})", **test)

@@ -23,7 +23,7 @@ from modularity.rows import grouped
 from modularity.significance import LEVEL, adjusted
 from modularity.similarity import FAMILIES, MEASURES
 from report.options import MOST_DRAWS, Parser, integer, run, selected_conditions, share
-from report.results import print_table, run_record, save_results, text
+from report.results import print_table, run_record, save_results, text, told
 from report.similarity import plot_agreement, plot_modularity, plot_similarities
 from report.style import save_figure
 
@@ -186,8 +186,8 @@ def notes(poor, networks, rows, least):
 def verdict(conditions, trends, contrasts):
     sentences = []
     for primary in (line for line in trends if line.get("role") == "primary"):
-        unsure = primary["p"] > LEVEL
-        said = "neither rises nor falls" if unsure else "rises" if primary["tau"] > 0 else "falls"
+        signed = primary | {"direction": numpy.sign(primary["tau"])}
+        said = told(signed, "falls", "rises", "is not shown to rise or fall")
         change = text(
             "{change_mean:+.3f} (95 % interval {change_low:+.3f} to {change_high:+.3f}) up to {to:g}", **primary
         )

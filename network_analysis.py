@@ -12,9 +12,10 @@ from mlp.model import stacked
 from modularity.candidates import candidate_limits, candidate_overlap, indegree_nobetween_candidates
 from modularity.centrality import centralities, layered_centralities
 from modularity.graph import neuron_graph, neuron_name
+from report.candidates import overlap_sentence
 from report.networks import plot_centralities, plot_network
 from report.options import Parser, run, selected_networks
-from report.results import print_table, run_record, save_results, text
+from report.results import print_table, run_record, save_results
 from report.style import save_figure
 
 TOP = 5
@@ -51,7 +52,7 @@ def main(argv=None):
         as_they_were, networks = candidates, [network.rescaled() for network in networks]
         tables = centrality_tables(networks, engine)
         candidates = [indegree_nobetween_candidates(table, *quantiles, args.max_candidates) for table in tables]
-        overlap = candidate_overlap(as_they_were, candidates, networks[0].model.hidden_sizes)
+        overlap["rescaling"] = candidate_overlap(as_they_were, candidates, networks[0].model.hidden_sizes)
     first = networks[0]
 
     rows = [
@@ -76,9 +77,8 @@ def main(argv=None):
         counts = list(map(len, candidates))
         range_of = f"{min(counts)} to {max(counts)}"
         print(f"that was network {first.number}; {len(networks)} networks have {range_of} candidates each")
-    if overlap:
-        counts = "rescaling: {before} candidates before and {after} after, {shared} of them the same"
-        print(text(f"{counts}; {{shared_by_chance:.1f}} would be by chance", **overlap))
+    for found in overlap.values():
+        print(overlap_sentence(found))
     print(f"betweenness by the {engine} engine")
     print(f"saved {figures}/centralities.{{csv,json,png,pdf}} and {figures}/network.{{png,pdf}}")
 

@@ -4,6 +4,7 @@ relu(c x) = c relu(x) for c > 0: where all that a hidden neuron reads, its bias 
 that it passes on divided by c, the network computes what it did, but its graph is another.
 """
 
+import warnings
 from copy import deepcopy
 
 import torch
@@ -38,6 +39,8 @@ def rescaled(model):
             factors[layer] = torch.where(alive[layer], (passed_on / read).sqrt(), 1.0)
         if not (torch.cat(factors) / before - 1).abs().max() > BALANCED:
             break
+    else:
+        warnings.warn("a network is not quite in its canonical form", stacklevel=2)
     balanced = deepcopy(model)
     scales = [(factor.sqrt() * its_alive, its_alive / factor.sqrt()) for factor, its_alive in zip(factors, alive)]
     for layer, weight, bias, (_, down), (up, _) in zip(balanced.layers, weights, biases, scales, scales[1:]):

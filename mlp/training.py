@@ -79,7 +79,6 @@ def train_networks(
     one for each.  data: the DataSet.  options: those of `train`.  advance: called after each epoch.
     Returns the rows of `train`; the models' state dicts; and what `evaluate` says of the test images.
     """
-    torch.set_flush_denormal(True)  # weights that L2 has shrunk below 1e-38 take ten times as long to multiply
     images, labels = data.load(True, data_dir, device)
     models = [initial_model(sizes, network["seed"], init).to(device) for network in networks]
     generators = [torch.Generator().manual_seed(seed) for seed in batch_seeds]
@@ -96,12 +95,17 @@ def train_networks(
         each = zip(*(planted_connections(sizes, *plan) for plan in plans))
         connections = [torch.stack(layer).to(device) for layer in each]
     rows = []
-    for state in train(models, images, labels, splits, generators, epochs, connections=connections, **rates, **options):
-        rows += state
-        advance()
+    torch.set_flush_denormal(True)  # weights that L2 has shrunk below 1e-38 take many times as long to multiply
+    try:
+        for state in train(
+            models, images, labels, splits, generators, epochs, connections=connections, **rates, **options
+        ):
+            rows += state
+            advance()
+    finally:
+        torch.set_flush_denormal(False)
     states = [{name: tensor.cpu().clone() for name, tensor in model.state_dict().items()} for model in models]
-    tests = [tensor.cpu() for tensor in evaluate(*stacked(models), *data.load(False, data_dir, device))]
-    torch.set_flush_denormal(False)
+    tests = (tensor.cpu() for tensor in evaluate(*stacked(models), *data.load(False, data_dir, device)))
     return rows, states, *tests
 
 

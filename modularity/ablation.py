@@ -185,9 +185,11 @@ def _turned(network, pairs, data_dir, device):
         factors = [~mask.to(device).unsqueeze(1) for mask in module.split(model.hidden_sizes)]
         return hits(propagate(model.weights, model.biases, images.T, factors)[-1], labels)
 
+    modules, places = pairs.flatten(0, 1).unique(dim=0, return_inverse=True)  # what is silent before is so in many
+    of_module = [right(module) for module in modules]
     counts = []
-    for before, after in pairs:
-        was, is_now = right(before), right(after)
+    for before, after in places.view(-1, 2).tolist():
+        was, is_now = of_module[before], of_module[after]
         counts += [labels[turned].bincount(minlength=classes) for turned in (is_now & ~was, was & ~is_now)]
     return torch.stack(counts).view(len(pairs), 2, classes).cpu()
 

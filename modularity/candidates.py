@@ -20,6 +20,9 @@ PRIMARY = "selectivity", "same_rule"
 """The effect and the null of the one test, of candidates by the rule of BOTH, that decides: whether their centralities
 find what some classes need more than others.  All other tests are exploratory."""
 
+COMMON = "matched"
+"""The null that is the same for all rules; the non-candidates of each are others, and not fit to compare rules by."""
+
 BOTH, IN_DEGREE, BETWEENNESS = "both", "in-degree alone", "betweenness alone"
 RULES = {
     BOTH: lambda in_degree, betweenness, most: (in_degree, betweenness, most),
@@ -250,9 +253,10 @@ def network_tests(networks, seed):
     networks: rows of `mean_percentiles`, of all networks by each of the RULES, with their `rule`.
     Returns {name: test}, {name: contrast}.  The tests, <effect>_<null> by the rule of both and <effect>_<null> (<rule>)
     by others, are `across_networks`, with points_mean, points_low and points_high, the effect in percentage points
-    beyond its null, over seeds.  The contrasts, <effect>_matched_minus_same_rule, and of PRIMARY (both minus <rule>),
-    are a `paired_test` of the percentiles of the same network.  All name their rule, effect, and the null they are
-    `among`; "role" is "primary" or "exploratory", and exploratory ones have an adjusted_p, for the number of them all.
+    beyond its null, over seeds.  The contrasts, <effect>_matched_minus_same_rule, and of the primary effect among the
+    COMMON null (both minus <rule>), are a `paired_test` of the percentiles of the same network.  All name their rule,
+    effect, and the null they are `among`; "role" is "primary" or "exploratory", and exploratory ones have an
+    adjusted_p, for the number of them all.
     """
     of_rule = {rows[0]["rule"]: rows for rows in grouped(networks, "rule")}
     tests, contrasts = _tests(of_rule, seed), _contrasts(of_rule)
@@ -279,11 +283,10 @@ def _contrasts(of_rule):
         name = f"{effect}_matched_minus_same_rule"
         about = {"rule": BOTH, "effect": effect, "among": "matched minus same_rule"}
         contrasts[name] = about | paired_test(seed_means(of_rule[BOTH], name))
-    effect, null = PRIMARY
-    primary = f"{effect}_{null}"
+    name = f"{PRIMARY[0]}_{COMMON}"
     for rule in (IN_DEGREE, BETWEENNESS):
         pairs = zip(of_rule[BOTH], of_rule[rule], strict=True)
-        differences = [both | {"difference": both[primary] - alone[primary]} for both, alone in pairs]
-        about = {"rule": f"both minus {rule}", "effect": effect, "among": null}
-        contrasts[f"{primary} (both minus {rule})"] = about | paired_test(seed_means(differences, "difference"))
+        differences = [both | {"difference": both[name] - alone[name]} for both, alone in pairs]
+        about = {"rule": f"both minus {rule}", "effect": PRIMARY[0], "among": COMMON}
+        contrasts[f"{name} (both minus {rule})"] = about | paired_test(seed_means(differences, "difference"))
     return contrasts

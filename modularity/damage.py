@@ -1,62 +1,81 @@
-"""Damage: random neurons that cost a network as much as a part does, however many these are.
+"""Damage: random neurons as many as those of a part, that cost a network as much.
 
-As many random neurons cost less than a part that matters, and what a small damage does to the classes is no measure
-for a large one.
+As many random neurons cost less than a part that matters, and what a small damage does to the classes is no measure for
+a large one; but more of them, that cost as much, serve more classes between them.
 """
 
 import numpy
 import torch
 from scipy.optimize import isotonic_regression
+from scipy.stats import rankdata
 
 from modularity.ablation import against_controls
 from modularity.effects import class_mean_changes
-from modularity.nulls import layer_counts, matched_modules
 from modularity.significance import FEWEST_CONTROLS
 
-PILOT, LIBRARY = 50, 400
-"""Random sets of neurons of a layer: of all sizes, to learn how many neurons cost how much; and then of such sizes that
-cost about as much as its parts."""
+PILOT, LIBRARY = 50, 80
+"""Random sets of neurons that are tried for each part: to learn what makes them cost as much, and then such as
+should."""
+STEEPEST = 20
+"""Logarithm of how much likelier the neuron that costs most is drawn than the one that costs least, at most."""
 TOLERANCE = 0.2
 """Share of what a part costs by which the cost of a set may differ."""
 
 
 def measure_matched(groups, data_dir, device, jobs):
-    """Silence random neurons that cost as much as parts: adds "matched", [sets, classes], to each part.
+    """Silence random sets of neurons as large as parts: adds "matched", [sets, classes], to each part.
 
-    These are the test images of each class that are right without sets of neurons of the part's layer, as of
-    `as_costly`; the part itself is none of them.  Parts of a layer share sets, so that what they say together is not
-    quite independent.
+    These are the test images of each class that are right without sets of the part's layer, as of `as_costly`; the part
+    itself is none of them.  They are drawn with a preference for neurons that cost much, or little, alone, which is as
+    strong as sets need on average to cost as much.
     groups: [(network, parts, alive, generator)], parts of one layer measured by `measure_lesions`, each of which costs
     something.  alive: boolean [hidden neurons], those that may be drawn.  generator: decides which.
     """
-    sizes = [numpy.linspace(1, _living(parts, alive, network), PILOT) for network, parts, alive, _ in groups]
-    pilots = _measured(groups, sizes, data_dir, device, jobs)
-    images = [network.data.test_images_per_class(data_dir) for network, *_ in groups]
-    sizes = []
-    for (_, parts, *_), (sets, hits), its_images in zip(groups, pilots, images):
-        every_cost, unit = _costs(parts[0], hits, its_images)
-        own = [_costs(part, part["hits"][1:2], its_images)[0][0] / unit for part in parts]
-        sizes.append(sizes_that_cost(min(own), max(own), sets.sum(1).numpy(), (every_cost / unit).astype(float)))
-    libraries = _measured(groups, sizes, data_dir, device, jobs)
-    for (_, parts, *_), *both, its_images in zip(groups, pilots, libraries, images):
-        sets, hits = map(torch.cat, zip(*both))
-        _, first = numpy.unique(sets.numpy(), axis=0, return_index=True)  # each set once
-        sets, hits = sets[first], hits[first]
-        for part in parts:
-            others = hits[(sets != part["module"]).any(1)]
-            own = _costs(part, part["hits"][1:2], its_images)[0][0]
-            part["matched"] = others[as_costly(own, _costs(part, others, its_images)[0])]
+
+    def measured(networks, modules):
+        """What modules [modules, hidden neurons] of each network cost, and the images that are right without them."""
+        found = against_controls(networks, modules, [[]] * len(networks), data_dir, device, jobs)
+        images = [network.data.test_images_per_class(data_dir) for network in networks]
+        return [(_costs(intact, hits, own), hits) for (intact, hits, _), own in zip(found, images)]
+
+    neurons = [_living(network, parts, alive) for network, parts, alive, _ in groups]
+    alone = [torch.eye(len(alive), dtype=torch.bool)[own] for (_, _, alive, _), own in zip(groups, neurons)]
+    alone = measured([network for network, *_ in groups], alone)
+    parts, owners, draws, costs = [], [], [], []
+    for (network, its_parts, _, generator), its_neurons, (its_costs, _) in zip(groups, neurons, alone):
+        for part in its_parts:
+            parts.append(part)
+            owners.append(network)
+            draws.append((part["module"], its_neurons, its_costs, generator))
+            costs.append(_costs(part["hits"][0], part["hits"][1:2], network.data.test_images_per_class(data_dir))[0])
+    tilts = numpy.linspace(-1, 1, PILOT) ** 3 * STEEPEST  # most of them gentle
+    pilots = measured(owners, [_sets(*own, tilts) for own in draws])
+    wanted = [tilt_that_costs(cost, tilts, found) for cost, (found, _) in zip(costs, pilots)]
+    sets = [_sets(*own, numpy.full(LIBRARY, tilt)) for own, tilt in zip(draws, wanted)]
+    for part, cost, its_sets, (its_costs, hits) in zip(parts, costs, sets, measured(owners, sets)):
+        others = (its_sets != part["module"]).any(1).numpy()
+        part["matched"] = hits[others][as_costly(cost, its_costs[others])]
 
 
-def sizes_that_cost(least, most, sizes, costs):
-    """How many random neurons cost from `least` to `most`: LIBRARY sizes whose costs rise evenly, by the same factors.
+def drawn_by_cost(costs, size, tilts, generator):
+    """A random set of so many neurons for each tilt: boolean [tilts, neurons].
 
-    sizes, costs: [n], of random sets.  The expected cost rises with the size (isotonic regression).
-    Returns [LIBRARY] numbers between the smallest and the largest of the sizes.
+    A neuron is drawn, without replacement, with a weight of exp(tilt * its rank by cost, from 0 to 1): the largest of
+    the logarithms with Gumbel noise added (Yellott 1977).
+    costs: [neurons], of each alone.  generator: a torch.Generator on the CPU.
     """
-    order = numpy.argsort(sizes, kind="stable")
-    expected = isotonic_regression(costs[order]).x
-    return numpy.interp(numpy.geomspace(least, most, LIBRARY), expected, sizes[order])
+    ranks = torch.from_numpy((rankdata(costs) - 1) / max(1, len(costs) - 1))
+    noise = -torch.empty(len(tilts), len(costs), dtype=torch.double).exponential_(generator=generator).log()
+    order = (torch.as_tensor(tilts).unsqueeze(1) * ranks + noise).argsort(dim=1, descending=True)
+    return torch.zeros(len(tilts), len(costs), dtype=torch.bool).scatter_(1, order[:, :size], True)
+
+
+def tilt_that_costs(cost, tilts, costs):
+    """The tilt of sets that are expected to cost so much; the cost rises with the tilt (isotonic regression).
+
+    tilts: [n], ascending.  costs: [n], of a set of each.  Returns a number from the first to the last of the tilts.
+    """
+    return float(numpy.interp(float(cost), isotonic_regression(costs.astype(float)).x, tilts))
 
 
 def as_costly(cost, costs):
@@ -65,26 +84,20 @@ def as_costly(cost, costs):
     return nearest[abs(costs[nearest] - cost) <= TOLERANCE * cost]
 
 
-def _living(parts, alive, network):
-    return layer_counts(alive, network.model.hidden_sizes)[parts[0]["row"]["layer"] - 1]
+def _living(network, parts, alive):
+    """The places of the neurons of the parts' layer that may be drawn."""
+    layer, widths = parts[0]["row"]["layer"], network.model.hidden_sizes
+    places = torch.arange(sum(widths)).split(list(widths))[layer - 1]
+    return places[alive[places]]
 
 
-def _costs(part, hits, images):
-    """What is lost of balanced accuracy: whole numbers, and the unit to divide them by."""
-    changes, unit = class_mean_changes(part["hits"][0], hits, images)
-    return -changes, unit
+def _sets(module, neurons, costs, generator, tilts):
+    """Sets of as many of the neurons as a module has, as `drawn_by_cost`: boolean [tilts, hidden neurons]."""
+    sets = torch.zeros(len(tilts), len(module), dtype=torch.bool)
+    sets[:, neurons] = drawn_by_cost(costs, int(module.sum()), tilts, generator)
+    return sets
 
 
-def _measured(groups, sizes, data_dir, device, jobs):
-    """For each group random sets of neurons of its layer, of such sizes, and their hits: [(sets, hits)]."""
-    drawn = []
-    for (network, parts, alive, generator), its_sizes in zip(groups, sizes):
-        widths = network.model.hidden_sizes
-        sets = []
-        for size, limit in zip(*numpy.unique(numpy.round(its_sizes).astype(int), return_counts=True)):
-            counts = [0] * len(widths)
-            counts[parts[0]["row"]["layer"] - 1] = int(size)
-            sets.append(matched_modules(counts, widths, int(limit), generator, alive)[0])
-        drawn.append(torch.cat(sets))
-    found = against_controls([network for network, *_ in groups], drawn, [[]] * len(drawn), data_dir, device, jobs)
-    return [(sets, hits) for sets, (_, hits, _) in zip(drawn, found)]
+def _costs(intact, hits, images):
+    """What is lost of balanced accuracy, in whole numbers of one unit: [modules]."""
+    return -class_mean_changes(intact, hits, images)[0]

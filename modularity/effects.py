@@ -20,7 +20,7 @@ def wilson_interval(accuracy, images):
 
 
 def change_interval(gained, lost, images):
-    """95 % confidence interval of a change of balanced accuracy, the mean over classes, on the same images: (low, high).
+    """95 % confidence interval of a change of balanced accuracy, the mean over classes, of the same images: low, high.
 
         change_c = (gained_c - lost_c) / n_c,   change = mean over classes,   change +- z sqrt(sum_c var_c) / classes
         var_c = ((gained_c + lost_c) / n_c - change_c^2) / n_c

@@ -18,6 +18,8 @@ LEAST_LOSS = 0.01
 """Balanced accuracy that an important sub-module is worth, at least."""
 EQUIVALENCE = 0.01
 """Balanced accuracy: a change whose whole 95 % interval lies within it, either way, is none."""
+ROOM = 0.5
+"""Of what a network reads beyond chance, the share that must be left for a lesion to have something to take away."""
 MATTERS, NOTHING, UNDECIDED = "matters", "nothing", "undecided"
 READINGS = {
     (NOTHING, NOTHING): "X and Y only serve each other",
@@ -150,6 +152,7 @@ def pair_rows(pairs, rows, images_per_class):
             hits = torch.cat([part["alone"].unsqueeze(0), part["hits"][1:]])
             compared = lesion_row(part | {"hits": hits}, images_per_class)
             compared["low"], compared["high"] = change_interval(*part["turned"], images_per_class)
+            compared["left"] = share_left(part["hits"][0], part["alone"], images_per_class)
             compared["answer"] = answer(compared)
             answers.append(compared["answer"])
             row |= {f"{direction}_{key}": value for key, value in compared.items()}
@@ -160,11 +163,24 @@ def pair_rows(pairs, rows, images_per_class):
 def answer(row):
     """Does what was silenced last matter?  An effect is nothing by its interval only, never for want of significance.
 
-    row: as of `lesion_row`, with the interval of the change, low and high.  Ties count against a finding.
+    Nor where there is little left to lose.
+    row: as of `lesion_row`, with the interval of the change, low and high, and the `share_left` before.  Ties count
+    against a finding.
     """
     if beyond_all(row["p_conservative"], row["random_n"]) and row["change"] <= -LEAST_LOSS:
         return MATTERS
-    return NOTHING if -EQUIVALENCE <= row["low"] and row["high"] <= EQUIVALENCE else UNDECIDED
+    within = -EQUIVALENCE <= row["low"] and row["high"] <= EQUIVALENCE
+    return NOTHING if within and row["left"] >= ROOM else UNDECIDED
+
+
+def share_left(intact, alone, images_per_class):
+    """Of the balanced accuracy beyond chance that an intact network has, the share that a lesion leaves.
+
+    intact, alone: [classes], images that are right in the network and with the lesion.
+    """
+    images = torch.tensor(images_per_class)
+    before, after = ((hits / images).mean().item() - 1 / len(images) for hits in (intact, alone))
+    return after / before if before > 0 else 0.0
 
 
 def lesion_summary(rows, pairs):

@@ -50,10 +50,12 @@ def matched_modules(counts, hidden_sizes, limit, generator, eligible=None):
 def control_modules(module, hidden_sizes, limit, generator, eligible):
     """What a module is compared with: `matched_modules` of as many eligible neurons per layer, but not itself.
 
-    Returns (boolean [controls, hidden neurons], whether these are all others), as many as `limit` if they are not.
+    Returns (boolean [controls, hidden neurons], whether these are all others), as many as `limit` if they are not, or
+    fewer if the module itself was drawn more than once.
     """
-    controls, complete = matched_modules(layer_counts(module, hidden_sizes), hidden_sizes, limit, generator, eligible)
-    return (controls[(controls != module).any(1)] if complete else controls), complete
+    counts = layer_counts(module, hidden_sizes)
+    controls, complete = matched_modules(counts, hidden_sizes, limit + 1, generator, eligible)
+    return controls[(controls != module).any(1)][:limit], complete
 
 
 def random_partition(labels, widths, generator):
@@ -70,7 +72,11 @@ def shuffle_weights(weights, null, generator):
 
     null: "layer" permutes all entries, zeros included: a layer keeps its weights and sparsity, and loses its pattern
     (Filan et al. 2020).  "layer_nonzero" permutes the nonzero entries among their places: the pattern of zeros stays
-    (ibid.).  "strength" then scales them until each neuron has the strengths it had (`fitted_strengths`).
+    (ibid.).  "strength" does that to what is left of each entry beside what the strengths of its two neurons lead one
+    to expect, and then makes up for the strengths: |w| = E e, where E has one factor for each row and column and their
+    sums; the residuals e are permuted, and E e' is fitted to the same sums.  (Were |w| permuted, and then fitted, a
+    copy would have the factors twice, once at random, and be less even than the network.)  Where single weights are so
+    large that they make the strengths of their neurons, copies have larger n-cuts than they should.
     weights: one [out, in] tensor per layer, without isolated neurons.  generator: a torch.Generator on the CPU.
     Returns tensors of the same shapes.  Warns as `fitted_strengths`.  Raises ValueError for another null.
     """
@@ -78,24 +84,28 @@ def shuffle_weights(weights, null, generator):
         raise ValueError(f"null is {null!r}; choose layer, layer_nonzero or strength")
     shuffled = []
     for weight in weights:
-        entries = weight.detach().flatten().clone()
-        places = torch.arange(len(entries)) if null == "layer" else entries.nonzero().flatten()
+        present = weight != 0
+        expected = fitted_strengths(present.double(), weight) if null == "strength" else 1
+        entries = (weight.detach() / expected).flatten()
+        places = torch.arange(len(entries)) if null == "layer" else present.flatten().nonzero().flatten()
         order = torch.randperm(len(places), generator=generator)
         entries[places] = entries[places[order]]
         copy = entries.view(weight.shape)
-        shuffled.append(fitted_strengths(copy, weight.detach()) if null == "strength" else copy)
+        if null == "strength":
+            copy = fitted_strengths((copy * expected).where(present, 0), weight).to(weight.dtype)
+        shuffled.append(copy)
     return shuffled
 
 
-def fitted_strengths(shuffled, weight):
-    """A matrix whose rows and columns are scaled until |w| add up to what they do in another.
+def fitted_strengths(matrix, weight):
+    """A matrix whose rows and columns are scaled until its |entries| add up to what those of another do.
 
     Iterative proportional fitting (Deming & Stephan 1940).  It has a solution where zeros are in the same places, since
     the other matrix is one with these sums; signs and zeros stay.
-    shuffled, weight: [out, in].  Returns a tensor like the first, with sums of |w| along rows and columns within
-    FITTED of those of the second.  Warns if ROUNDS do not bring it there.
+    matrix, weight: [out, in].  Returns a float64 tensor [out, in], with sums along rows and columns within FITTED of
+    those of the second.  Warns if ROUNDS do not bring it there.
     """
-    strength, wanted = shuffled.double().abs(), weight.double().abs()
+    strength, wanted = matrix.double().abs(), weight.detach().double().abs()
     wanted_rows, wanted_columns = wanted.sum(1), wanted.sum(0)
     columns = torch.ones_like(wanted_columns)
     for _ in range(ROUNDS):
@@ -106,4 +116,4 @@ def fitted_strengths(shuffled, weight):
         columns = (wanted_columns / sums).nan_to_num_(0)
     else:
         warnings.warn("shuffled weights did not reach the strengths that their neurons had", stacklevel=3)
-    return (shuffled.double() * rows.unsqueeze(1) * columns).to(shuffled.dtype)
+    return matrix.double() * rows.unsqueeze(1) * columns

@@ -91,13 +91,15 @@ def signed_rank_test(differences):
 
     The permutations are changes of sign, so that differences of 0 say nothing; NaN are left out.  Differences that
     agree in DIGITS decimal places are equal.
-    Returns {"null", "p", "direction"}; the direction is the sign of the sum of signed ranks: 1, -1, or 0 for neither.
+    Returns {"null", "p", "smallest_p", "direction"}: smallest_p is that which so many differences can reach; the
+    direction is the sign of the sum of signed ranks: 1, -1, or 0 for neither.
     """
     differences = numpy.round(numpy.asarray(differences, dtype=float), DIGITS)
     differences = differences[~numpy.isnan(differences) & (differences != 0)]
     signed_ranks = numpy.sign(differences) * scipy.stats.rankdata(abs(differences))
     p = float(scipy.stats.wilcoxon(differences).pvalue) if len(differences) else 1.0
-    return {"null": "permutations", "p": p, "direction": int(numpy.sign(signed_ranks.sum()))}
+    smallest = min(1.0, 2 / 2 ** len(differences))
+    return {"null": "permutations", "p": p, "smallest_p": smallest, "direction": int(numpy.sign(signed_ranks.sum()))}
 
 
 def complete_p_value(observed, null, tail="right", strict=False):

@@ -22,10 +22,10 @@ MEASURES = {"accuracy": "left", "range": "right", "spread": "right", "score": "r
 """What is compared with random neurons, and the side on which a special module lies: accuracy without it, how unequally
 the classes suffer, how hard one image can drive it, and how undecided the network is about that image.
 
-How unequally they suffer is measured twice.  The range is that of Casper et al. (2021), the largest drop minus the
-smallest in units of the mean drop, among as many random neurons.  It falls with the mean drop, whatever was silenced:
-parts that matter more look more general.  The spread is the largest drop minus the smallest, among random neurons that
-cost as much, however many these are."""
+How unequally they suffer is measured twice, by the largest drop minus the smallest in units of the mean drop: the
+range is that among as many random neurons (Casper et al. 2021).  But it falls with the mean drop, whatever was
+silenced, so that parts that matter more look more general.  The spread is the same among as many random neurons that
+cost as much."""
 FAMILIES = ("accuracy", "range"), ("spread",), ("score", "entropy")
 """The p-values of lesions, and those of images, are corrected for their number apart, as in the paper, which has no
 spread."""
@@ -131,20 +131,20 @@ def _measure_spread(tested, data_dir, device, jobs):
 
 
 def _spread(part, images_per_class):
-    """How unequally the classes suffer without a part, beside random sets that cost as much.
+    """How unequally the classes suffer without a part, beside as many random neurons that cost as much.
 
-    matched_n: how many of these there are.  If there are FEWEST_CONTROLS, also their means matched_loss and
-    matched_spread, spread_ratio, which is the part's spread over that, its logarithm spread_effect, and p-values.
+    matched_n: how many such sets there are.  If there are FEWEST_CONTROLS, also their means matched_loss and
+    matched_range, spread_ratio, which is the part's range over that, its logarithm spread_effect, and p-values.
     """
     matched = part["matched"]
     if len(matched) < FEWEST_CONTROLS:
         return {"matched_n": len(matched)}
     drops, unit = exact_drops(part["hits"][0], torch.cat([part["hits"][1:2], matched]), images_per_class)
-    spread = drops.max(1) - drops.min(1)
+    ranges = class_range(drops)
     row = {"matched_n": len(matched), "matched_loss": float(drops[1:].mean() / unit)}
-    own, others = float(spread[0] / unit), float(spread[1:].mean() / unit)
-    row |= {"matched_spread": others, "spread_ratio": own / others if others else numpy.nan}
-    return row | {"spread_effect": log_ratio(own, others)} | _compared("spread", spread, complete=False)
+    own, others = float(ranges[0]), float(ranges[1:].mean())
+    row |= {"matched_range": others, "spread_ratio": own / others if others else numpy.nan}
+    return row | {"spread_effect": log_ratio(own, others)} | _compared("spread", ranges, complete=False)
 
 
 def _measure_images(pairs, seed, device, jobs):
@@ -257,8 +257,7 @@ def paired_tests(summaries):
         if unit == "ratio":
             found = {key: float(numpy.exp(value)) for key, value in found.items()}
         seeds = int(numpy.isfinite(contrasts).sum())
-        row |= {"unit": unit, "seeds": seeds, **found, **signed_rank_test(contrasts)}
-        tests.append(row | {"smallest_p": min(1.0, 2 / 2**seeds)})
+        tests.append(row | {"unit": unit, "seeds": seeds, **found, **signed_rank_test(contrasts)})
     first = PRIMARY | {"condition": summaries[0]["condition"]}
     return primary_first(tests, next(row for row in tests if first.items() <= row.items()))
 

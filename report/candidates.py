@@ -10,12 +10,19 @@ MOST_GROUPS, MOST_PANELS = 8, 5  # of candidates; those of a wide network would 
 MOST_NUMBERS = 24  # beside bars, before they lie on top of each other
 
 
+def overlap_sentence(overlap):
+    """What `modularity.candidates.candidate_overlap` found, in words."""
+    counts = "rescaling: {before} candidates before and {after} after, {shared} of them the same"
+    return text(f"{counts}; {{shared_by_chance:.1f}} would be by chance", **overlap)
+
+
 @styled
 def plot_ablation(rows, digits, title):
     """Accuracy per digit with each module ablated: a group of bars per candidate, a bar per digit.
 
     rows: the intact network, then a row per candidate, with `neuron`, `layer`, `members`, and as fractions per digit
-    `accuracy_<digit>`, its 95 % interval `low_`, `high_`, and of candidates the middle 90 % of the null `null_low_`, ...
+    `accuracy_<digit>`, its 95 % interval `low_`, `high_`, and of candidates the middle 90 % of the null, `null_low_`
+    and `null_high_`.
     """
     intact, *candidates = rows
     shown = candidates[: MOST_GROUPS * MOST_PANELS]

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from mlp.files import replacing, strict_json
+from modularity.significance import LEVEL
 
 PACKAGES = ("torch", "torchvision", "networkx", "numpy", "scipy", "scikit-learn", "igraph", "matplotlib")
 
@@ -68,6 +69,13 @@ def text(template, *values, **named):
     cells = Cells()
     shown = cells.vformat(template, values, named)
     return shown if any(cells.defined) or not cells.defined else "-"
+
+
+def told(test, less, more, unsure, p="p"):
+    """What a two-sided test says in words.  test: with a `direction` and, under the name p, a p-value."""
+    if not test[p] <= LEVEL or test["direction"] == 0:
+        return unsure
+    return more if test["direction"] > 0 else less
 
 
 def print_table(rows, columns=None):

@@ -75,7 +75,7 @@ def plot_modularity(rows, conditions, dropouts):
 def plot_similarities(pictures, shown):
     """Similarity matrices sorted by cluster, a row per layer; side by side an upstream and a downstream measure.
 
-    A strip on top of each matrix: the clusters of its neurons by the other measure; if the two agreed, as blocked as it.
+    A strip on top of each matrix: the clusters of its neurons by the other measure; if both agreed, as blocked as it.
 
     pictures: a {"title", "similarity": {measure: matrices}, "partitions": {(layer, measure): (labels, Q)}} per network.
     shown: the two measures.

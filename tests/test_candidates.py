@@ -388,16 +388,16 @@ def test_networks_are_tested_by_each_rule_effect_and_null():
 
 def test_contrasts_are_those_of_the_same_network():
     rows = networks_by_rule(9)
-    rows[3]["selectivity_same_rule"] = rows[5]["importance_matched_minus_same_rule"] = math.nan
+    rows[3]["selectivity_matched"] = rows[5]["importance_matched_minus_same_rule"] = math.nan
     _, contrasts = network_tests(rows, seed=0)
     both, in_degree, betweenness = (
-        numpy.array([row["selectivity_same_rule"] for row in rows[k : k + 9]]) for k in (0, 9, 18)
+        numpy.array([row["selectivity_matched"] for row in rows[k : k + 9]]) for k in (0, 9, 18)
     )
     expected = {
         "importance_matched_minus_same_rule": [row["importance_matched_minus_same_rule"] for row in rows[:9]],
         "selectivity_matched_minus_same_rule": [row["selectivity_matched_minus_same_rule"] for row in rows[:9]],
-        "selectivity_same_rule (both minus in-degree alone)": both - in_degree,
-        "selectivity_same_rule (both minus betweenness alone)": both - betweenness,
+        "selectivity_matched (both minus in-degree alone)": both - in_degree,
+        "selectivity_matched (both minus betweenness alone)": both - betweenness,
     }
     assert list(contrasts) == list(expected)
     for name, differences in expected.items():
@@ -405,6 +405,34 @@ def test_contrasts_are_those_of_the_same_network():
         assert contrasts[name]["seeds"] == len(defined)
         assert contrasts[name]["mean"] == pytest.approx(numpy.mean(defined))
         assert contrasts[name]["p"] == pytest.approx(stats.wilcoxon(defined).pvalue)
+
+
+def test_a_betweenness_that_means_nothing_takes_nothing_from_the_rule():
+    """Neurons are as selective as their in-degree, up to noise, and betweenness is random: no rule is favoured."""
+    rows = []
+    for seed in range(60):
+        draws = numpy.random.default_rng(seed)
+        network = Network(MLP((784, 12, 12, 2)), DataSet("mnist", (8, 1)), number=seed, seed=seed)
+        table = {
+            (layer, place): {"in_degree": draws.normal(), "betweenness": draws.normal()}
+            for layer in (1, 2, 3)
+            for place in range(12)
+        }
+        candidates = candidates_by_rule(table, (0.5, 0.5, None))
+        modules = null_modules(network, candidates, 0, 100, torch.Generator().manual_seed(seed))
+        in_degrees = torch.tensor([table[layer, place]["in_degree"] for layer in (1, 2) for place in range(12)])
+        lost = (100 * (4 + in_degrees + torch.from_numpy(draws.normal(size=24)))).long().clamp(min=0)
+        right = torch.stack([1000 - lost, torch.full((24,), 1000)], dim=1)
+        intact = torch.tensor([1000, 1000])
+        of_groups = [right[group.int().argmax(1)] for group, _ in modules["both"][2].values()]
+        for rule, chosen in candidates.items():
+            found = candidate_rows(network, chosen, modules[rule], (intact, right, of_groups), [1000, 1000])
+            rows += [{"rule": rule} | row for row in mean_percentiles(found, (8, 1))]
+    tests, contrasts = network_tests(rows, seed=0)
+    assert tests["selectivity_same_rule"]["p"] < 1e-6, "in-degree is found"
+    assert abs(contrasts["selectivity_matched (both minus in-degree alone)"]["mean"]) < 3
+    assert contrasts["selectivity_matched (both minus in-degree alone)"]["p"] > 0.01
+    assert contrasts["selectivity_matched (both minus betweenness alone)"]["low"] > 10
 
 
 def test_one_test_is_primary_and_all_others_are_corrected_for_each_other():

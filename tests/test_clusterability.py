@@ -124,30 +124,39 @@ def test_networks_are_clustered_beside_their_own_copies(pixels, together, monkey
 
 
 def test_gaps_over_networks_by_hand():
-    """Three seeds, one of them twice; the second condition lies above its copies."""
+    """Four seeds, one of them twice; the second condition lies above its copies, and two of its nulls are the same."""
     rows = []
-    for condition, cuts in (("pruned", (1.0, 1.2, 1.4, 1.6)), ("dense", (3.0,))):
-        for network, (seed, cut) in enumerate(zip((0, 1, 2, 2), cuts)):
+    for condition, cuts in (("pruned", (1.0, 1.2, 1.4, 1.6, 1.1)), ("dense", (3.0, 3.1, 3.3))):
+        for network, (seed, cut) in enumerate(zip((0, 1, 2, 2, 3), cuts)):
             row = {"graph": "with pixels", "condition": condition, "network": network, "seed": seed, "n_cut": cut}
-            for shift, null in enumerate(NULLS):
+            for place, null in enumerate(NULLS):
+                shift = 0 if condition == "dense" and null != "strength" else place * 0.9
                 row |= {f"{null}_mean": 2.0, f"{null}_gap": cut - 2.0 + shift, f"{null}_p": 0.05 if seed else 0.06}
             rows.append(row)
-    primary, layer, _, dense, *others = gap_tests(rows)
-    assert (primary["condition"], primary["shuffle"], primary["role"]) == ("pruned", "strength", "primary")
-    assert primary["gap_mean"] == pytest.approx((1 + 1.2 + 1.5) / 3)
-    assert "adjusted_p" not in primary
-    assert (layer["condition"], layer["shuffle"], layer["role"]) == ("pruned", "layer", "exploratory")
-    assert (layer["networks"], layer["seeds"], layer["below"]) == (4, 3, 3)
-    assert (layer["n_cut"], layer["shuffled_n_cut"]) == (pytest.approx(1.3), 2.0)
-    assert layer["gap_mean"] == pytest.approx((-1 - 0.8 - 0.5) / 3)
-    assert layer["gap_share"] == pytest.approx(layer["gap_mean"] / 2)
-    half = stats.t.ppf(0.975, 2) * numpy.std([-1, -0.8, -0.5], ddof=1) / 3**0.5
-    assert (layer["gap_low"], layer["gap_high"]) == pytest.approx((layer["gap_mean"] - half, layer["gap_mean"] + half))
-    assert (layer["p"], layer["direction"]) == (0.25, -1)
-    assert (dense["networks"], dense["gap_mean"], dense["p"], dense["direction"]) == (1, 1.0, 1.0, 1)
-    assert math.isnan(dense["gap_low"])
-    exploratory = [layer["adjusted_p"], dense["adjusted_p"], *(other["adjusted_p"] for other in others)]
-    assert min(exploratory) >= 0.25
+    primary, nonzero, strength, dense, dense_strength = gap_tests(rows)
+    assert [(line["condition"], line["shuffle"]) for line in (primary, nonzero, strength, dense, dense_strength)] == [
+        *(("pruned", null) for null in NULLS),
+        ("dense", "layer"),
+        ("dense", "strength"),
+    ]
+    assert (primary["role"], "adjusted_p" in primary) == ("primary", False)
+    assert (primary["networks"], primary["seeds"], primary["below"]) == (5, 4, 4)
+    assert (primary["n_cut"], primary["shuffled_n_cut"]) == (pytest.approx(1.26), 2.0)
+    gaps = [-1, -0.8, -0.5, -0.9]
+    assert primary["gap_mean"] == pytest.approx(-0.8)
+    assert primary["gap_share"] == pytest.approx(-0.4)
+    half = stats.t.ppf(0.975, 3) * numpy.std(gaps, ddof=1) / 2
+    assert (primary["gap_low"], primary["gap_high"]) == pytest.approx((-0.8 - half, -0.8 + half))
+    assert (primary["p"], primary["direction"]) == (0.125, -1)
+    assert nonzero["gap_mean"] == pytest.approx(0.1)
+    assert (dense["networks"], dense["direction"], dense["p"]) == (3, 1, 0.25)
+    p_values = [line["p"] for line in (nonzero, strength, dense, dense_strength)]
+    corrected = [line["adjusted_p"] for line in (nonzero, strength, dense, dense_strength)]
+    assert len(set(p_values)) > 1
+    assert corrected == pytest.approx(stats.false_discovery_control(p_values))
+    assert corrected != p_values
+    (alone,) = (line for line in gap_tests(rows[:1]) if line["role"] == "primary")
+    assert math.isnan(alone["gap_low"])
 
 
 def network_of(weights, number=0):

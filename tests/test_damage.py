@@ -1,30 +1,26 @@
+"""Random neurons that cost as much: of simulated networks, in which it is known what each neuron does."""
+
+from types import SimpleNamespace
+
 import numpy
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 import modularity.damage
-from mlp.data import DataSet
-from mlp.model import initial_model
-from mlp.network import Network
-from modularity.damage import LIBRARY, PILOT, TOLERANCE, as_costly, measure_matched, sizes_that_cost
-from modularity.effects import class_mean_changes
+from modularity.damage import LIBRARY, PILOT, TOLERANCE, as_costly, drawn_by_cost, measure_matched, tilt_that_costs
+from modularity.effects import class_mean_changes, class_range, exact_drops
+from modularity.rows import mean_interval
 from modularity.significance import FEWEST_CONTROLS
 
-IMAGES = [1000, 500]
-INTACT = torch.tensor([1000, 500])
+IMAGES = [1000] * 10
+INTACT = torch.tensor(IMAGES)
 
 
-class Images(DataSet):
-    def test_images_per_class(self, data_dir):
-        return IMAGES
-
-
-def hits_without(modules):
-    """Neurons cost the classes what their place says: of the first class 5 images each, of the second 0 to 4."""
-    each = torch.arange(modules.shape[1])
-    return INTACT - (modules.long() @ torch.stack([0 * each + 5, each % 5], dim=1)).clamp(max=INTACT)
+def hits_without(serves, modules):
+    """serves: [neurons, classes], images that are lost without each neuron."""
+    return (1000 - modules.double() @ serves).clamp(min=0).long()
 
 
 def costs(hits):
@@ -34,62 +30,90 @@ def costs(hits):
 
 @pytest.fixture
 def measured(monkeypatch):
-    """measured(widths, parts of the second layer, alive) -> the parts, and all sets that were silenced."""
+    """measured(serves, places of the members of a part in the last of two layers) -> the part, and all lesions."""
     silenced = []
 
-    def against_controls(networks, modules, controls, *where):
-        silenced.append(torch.cat(modules))
-        return [(INTACT, hits_without(own), []) for own in modules]
-
-    monkeypatch.setattr(modularity.damage, "against_controls", against_controls)
-
-    def run(widths, members, alive, seed=0):
+    def run(serves, members, first=0, alive=None, seed=0):
         silenced.clear()
-        network = Network(initial_model((784, *widths, 2), 0), Images("mnist", (0, 1)))
-        parts = []
-        for own in members:
-            module = torch.zeros(sum(widths), dtype=torch.bool)
-            module[torch.tensor(own)] = True
-            hits = torch.cat([INTACT.unsqueeze(0), hits_without(module.unsqueeze(0))])
-            parts.append({"row": {"layer": 2}, "module": module, "hits": hits})
-        measure_matched([(network, parts, alive, torch.Generator().manual_seed(seed))], None, None, 1)
-        return parts, torch.cat(silenced)
+
+        def against_controls(networks, modules, controls, *where):
+            silenced.extend(modules)
+            return [(INTACT, hits_without(serves, own), []) for own in modules]
+
+        monkeypatch.setattr(modularity.damage, "against_controls", against_controls)
+        data = SimpleNamespace(test_images_per_class=lambda data_dir: IMAGES)
+        model = SimpleNamespace(hidden_sizes=(first, len(serves) - first))
+        module = torch.zeros(len(serves), dtype=torch.bool)
+        module[members] = True
+        hits = torch.cat([INTACT.unsqueeze(0), hits_without(serves, module.unsqueeze(0))])
+        part = {"row": {"layer": 2}, "module": module, "hits": hits}
+        alive = torch.ones(len(serves), dtype=torch.bool) if alive is None else alive
+        network = SimpleNamespace(model=model, data=data)
+        measure_matched([(network, [part], alive, torch.Generator().manual_seed(seed))], None, None, 1)
+        return part, torch.cat(silenced)
 
     return run
 
 
-def test_parts_are_matched_by_what_they_cost(measured):
-    """Of all sets that were silenced, the nearest ones; living neurons of the layer only, and each set once."""
-    widths, alive = (20, 100, 10), torch.arange(130) % 7 > 0
-    members = [[21, 22], list(range(30, 50)), list(range(50, 115))]
-    parts, sets = measured(widths, members, alive)
-    assert PILOT < len(sets) <= PILOT + LIBRARY
-    assert not sets[:, ~alive].any()
-    assert not sets[:, :20].any() and not sets[:, 120:].any()
-    sets = sets.unique(dim=0)
-    for part in parts:
-        own = costs(part["hits"][1:]).item()
-        every = costs(hits_without(sets[(sets != part["module"]).any(1)]))
-        found = costs(part["matched"])
-        assert len(found) == FEWEST_CONTROLS
-        assert (abs(found - own) <= TOLERANCE * own).all()
-        assert sorted(abs(found - own)) == pytest.approx(sorted(abs(every - own))[:FEWEST_CONTROLS])
+def random_network(seed):
+    """100 neurons, some of which matter much more than others, each to classes of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    strengths = torch.exp(0.8 * torch.randn(100, 1, generator=generator))
+    return (8 * strengths * torch.rand(100, 10, generator=generator) ** 3).double()
+
+
+def test_parts_are_matched_in_number_and_cost(measured):
+    serves, alive = random_network(0), torch.arange(100) % 7 > 0
+    members = torch.arange(30, 60)[alive[30:60]]
+    part, sets = measured(serves, members, first=20, alive=alive)
+    assert len(sets) == int(alive[20:].sum()) + PILOT + LIBRARY
+    assert not sets[:, ~alive].any() and not sets[:, :20].any()
+    assert set(sets.sum(1).tolist()) == {1, len(members)}
+    own, found = costs(part["hits"][1:]).item(), costs(part["matched"])
+    assert len(found) == FEWEST_CONTROLS
+    assert (abs(found - own) <= TOLERANCE * own).all()
+    nearest = sorted(abs(costs(hits_without(serves, sets[-LIBRARY:])) - own))[:FEWEST_CONTROLS]
+    assert sorted(abs(found - own)) == pytest.approx(nearest)
 
 
 def test_a_part_is_not_its_own_control(measured):
-    """Of three neurons there are seven sets: six others, of which those of equal size cost as much."""
-    (part,), sets = measured((4, 3), [[4, 5]], torch.ones(7, dtype=torch.bool))
+    """Of four neurons there are six pairs: five others."""
+    part, sets = measured(100.0 * torch.eye(10)[:4].double(), [2, 3])
     assert (sets == part["module"]).all(1).any(), "it is drawn"
-    found = part["matched"].tolist()
-    assert len(found) == len(set(map(tuple, found))) < 6
-    assert part["hits"][1].tolist() not in found
+    assert len(part["matched"]) == FEWEST_CONTROLS
+    assert part["hits"][1].tolist() not in part["matched"].tolist()
+
+
+def test_what_no_others_cost_is_not_matched(measured):
+    serves = torch.ones(50, 10).double()
+    serves[:5] = 100
+    part, _ = measured(serves, list(range(5)))
+    assert len(part["matched"]) == 0
 
 
 def test_a_seed_decides_the_sets(measured):
-    arguments = (20, 60), [list(range(30, 50))], torch.ones(80, dtype=torch.bool)
-    runs = [measured(*arguments, seed=seed)[1] for seed in (0, 0, 1)]
+    runs = [measured(random_network(0), list(range(12)), seed=seed)[1] for seed in (0, 0, 1)]
     assert torch.equal(runs[0], runs[1])
     assert not torch.equal(runs[0], runs[2])
+
+
+@pytest.mark.parametrize("kind, low, high", [("strongest", 0.95, 1.05), ("random", 0.92, 1.12), ("specialists", 2, 4)])
+def test_only_specialists_hit_classes_more_unequally_than_what_costs_as_much(measured, kind, low, high):
+    """Neurons that matter most, or any, are no specialists; those that serve three classes are."""
+    ratios = []
+    for seed in range(30):
+        serves = random_network(seed)
+        members = list(range(12))
+        if kind == "strongest":
+            members = serves.sum(1).argsort(descending=True)[:12]
+        if kind == "specialists":
+            serves[:12] *= torch.tensor([4.0] * 3 + [0.2] * 7)
+        part, _ = measured(serves, members, seed=seed)
+        if len(part["matched"]) == FEWEST_CONTROLS:
+            own, *others = class_range(exact_drops(INTACT, torch.cat([part["hits"][1:], part["matched"]]), IMAGES)[0])
+            ratios.append(numpy.log(own / numpy.mean(others)))
+    assert len(ratios) >= 20
+    assert low < numpy.exp(mean_interval(ratios)[1]) < high
 
 
 @given(st.integers(1, 10**30), st.lists(st.integers(-(10**30), 10**30), max_size=60))
@@ -104,23 +128,20 @@ def test_what_costs_as_much(cost, costs):
     assert sorted(chosen) == near[:FEWEST_CONTROLS]
 
 
-def test_sizes_rise_with_what_they_should_cost():
-    """Where n neurons cost n^2, costs from 4 to 400 need from 2 to 20 neurons, by even factors."""
-    sizes = numpy.arange(50, 0, -1)
-    wanted = sizes_that_cost(4, 400, sizes, sizes**2.0)
-    assert len(wanted) == LIBRARY
-    assert wanted[[0, -1]] == pytest.approx([2, 20])
-    assert wanted == pytest.approx(numpy.geomspace(2, 20, LIBRARY), rel=0.03)
+def test_a_tilt_prefers_what_costs_much_and_none_prefers_nothing():
+    costs = numpy.arange(40)
+    tilts = numpy.repeat([-20.0, 0.0, 20.0], 200)
+    sets = drawn_by_cost(costs, 10, tilts, torch.Generator().manual_seed(0)).view(3, 200, 40)
+    assert (sets.sum(2) == 10).all()
+    cheap, any_, dear = (sets.double() @ torch.arange(40).double()).mean(1) / 10
+    assert cheap < 7 and dear > 32
+    assert any_ == pytest.approx(19.5, abs=1)
+    assert sets[1].double().mean(0) == pytest.approx(torch.full((40,), 0.25), abs=0.12)
 
 
-@given(
-    st.lists(st.tuples(st.integers(1, 256), st.floats(-1, 1)), min_size=2, max_size=60),
-    st.floats(0.01, 1),
-    st.floats(0.01, 1),
-)
-def test_sizes_lie_among_those_that_were_tried(pilots, one, other):
-    sizes, its_costs = map(numpy.array, zip(*pilots))
-    assume(len(set(sizes.tolist())) > 1)
-    wanted = sizes_that_cost(min(one, other), max(one, other), sizes, its_costs)
-    assert sizes.min() <= wanted.min() and wanted.max() <= sizes.max()
-    assert (numpy.diff(wanted) >= -1e-9).all()
+def test_the_tilt_for_a_cost_lies_between_those_of_its_neighbours():
+    tilts, its_costs = numpy.array([-2.0, 0.0, 1.0, 4.0]), numpy.array([1, 3, 2, 9])
+    assert tilt_that_costs(9, tilts, its_costs) == 4
+    assert tilt_that_costs(100, tilts, its_costs) == 4
+    assert tilt_that_costs(0, tilts, its_costs) == -2
+    assert 1 < tilt_that_costs(5, tilts, its_costs) < 4

@@ -22,6 +22,7 @@ from modularity.lesions import (
     measure_lesions,
     pair_rows,
     pairs_of,
+    share_left,
     parts_of,
     sub_module_row,
 )
@@ -111,8 +112,8 @@ def lesioned_pair(counts, images):
 def test_readings_of_pairs(answers):
     only_y, only_x, together = {
         (NOTHING, NOTHING): (80_000, 80_000, 80_000),
-        (NOTHING, MATTERS): (60_000, 80_000, 60_000),
-        (MATTERS, NOTHING): (80_000, 60_000, 60_000),
+        (NOTHING, MATTERS): (80_000, 95_000, 80_000),
+        (MATTERS, NOTHING): (95_000, 80_000, 80_000),
         (MATTERS, MATTERS): (80_000, 80_000, 60_000),
     }[answers]
     images = [100_000, 50_000]
@@ -132,7 +133,7 @@ def test_readings_of_pairs(answers):
 
 def test_too_few_images_leave_a_pair_undecided():
     """Without an effect, too: its absence cannot be told from the lack of images."""
-    rows, pair = lesioned_pair((60_000, 80_000, 60_000), [200, 100])
+    rows, pair = lesioned_pair((80_000, 95_000, 80_000), [200, 100])
     assert (pair["x_given_y_answer"], pair["y_given_x_answer"]) == (UNDECIDED, MATTERS)
     assert pair["x_given_y_change"] == 0
     assert pair["reading"] == UNDECIDED
@@ -154,7 +155,16 @@ def test_too_few_images_leave_a_pair_undecided():
     ],
 )
 def test_answers(values, expected):
-    assert answer({"random_n": 50, "p_conservative": 1 / 51} | values) == expected
+    assert answer({"random_n": 50, "p_conservative": 1 / 51, "left": 0.5} | values) == expected
+
+
+def test_where_little_is_left_nothing_can_be_lost():
+    """Of two classes, chance reads half right; without Y there is hardly more, and X cannot cost anything then."""
+    images = [100, 50]
+    assert share_left(torch.tensor([100, 50]), torch.tensor([75, 25]), images) == pytest.approx(0.25)
+    assert share_left(torch.tensor([50, 25]), torch.tensor([75, 25]), images) == 0
+    row = {"change": 0.0, "low": -0.002, "high": 0.002, "random_n": 50, "p_conservative": 1}
+    assert [answer(row | {"left": left}) for left in (0.49, 0.5)] == [UNDECIDED, NOTHING]
 
 
 def test_readings_say_what_they_mean():

@@ -1,4 +1,4 @@
-from itertools import product
+from itertools import pairwise, product
 
 import numpy
 import pytest
@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.stats import chisquare
 
+from modularity.clusterability import clusterings
 from modularity.nulls import control_modules, fitted_strengths, layer_counts, matched_modules, random_partition
 from modularity.nulls import shuffle_weights
+from modularity.rows import mean_interval
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=3), st.data())
@@ -44,10 +46,14 @@ def test_controls_are_all_others_or_a_sample(widths, data):
     assert complete
     assert len(controls) == len(expected) - 1
     assert sorted([*controls.tolist(), module.tolist()]) == sorted(expected.tolist())
-    if len(expected) > 1:
-        sample, complete = control_modules(module, widths, len(expected) - 1, torch.Generator(), everyone)
+    for limit in range(1, len(expected) - 1):
+        sample, complete = control_modules(module, widths, limit, torch.Generator(), everyone)
         assert not complete
-        assert len(sample) == len(expected) - 1
+        assert len(sample) <= limit
+        assert not (sample == module).all(1).any()
+    limit = len(expected) - 1
+    if limit:
+        assert control_modules(module, widths, limit, None, everyone)[1], "so many are all others"
 
 
 def test_only_eligible_neurons_are_drawn():
@@ -107,11 +113,11 @@ def test_strengths_are_fitted_by_factors_of_rows_and_columns():
     """What fitting may do, and no more: where nothing is zero, ratios of ratios stay as they were shuffled."""
     weight, shuffled = random_weights((7, 5, 3), 1)[0].abs(), random_weights((7, 5, 3), 2)[0]
     fitted = fitted_strengths(shuffled, weight)
-    factors = (fitted / shuffled).double()
+    factors = fitted / shuffled.double()
     assert (factors > 0).all()
     assert torch.allclose(factors * factors[0, 0], factors[:1] * factors[:, :1], rtol=1e-5)
-    assert torch.allclose(fitted.abs().sum(1), weight.sum(1), rtol=1e-6)
-    assert torch.allclose(fitted.abs().sum(0), weight.sum(0), rtol=1e-6)
+    for side in (0, 1):
+        assert torch.allclose(fitted.abs().sum(side), weight.double().sum(side), rtol=1e-6)
 
 
 def test_strengths_that_cannot_be_fitted_are_said():
@@ -120,8 +126,40 @@ def test_strengths_that_cannot_be_fitted_are_said():
         fitted_strengths(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 2.0], [1.0, 1.0]]))
 
 
-def test_shuffles_with_strengths_keep_no_clusters():
-    """Two blocks of equal strength are gone, where neurons of one block were told apart by nothing but their block."""
+def gaps_without_clusters(null, strengths, tails=0.5):
+    """n-cuts minus those of copies, of networks whose weights are random but for the strengths of their neurons."""
+    gaps = []
+    for seed in range(12):
+        generator = torch.Generator().manual_seed(seed)
+        factors = [torch.exp(strengths * torch.randn(width, generator=generator)) for width in (50, 40, 40)]
+        weights = []
+        for before, after in pairwise(factors):
+            noise = torch.exp(tails * torch.randn(len(after), len(before), generator=generator))
+            weights.append(after.unsqueeze(1) * before * noise)
+        ((own, *_),) = clusterings(weights, None, 5, 0, [()])
+        copies = clusterings(weights, null, 5, 0, [(seed, shuffle) for shuffle in range(6)])
+        gaps.append(own - numpy.mean([cut for cut, *_ in copies]))
+    return mean_interval(gaps)
+
+
+def test_strengths_are_not_taken_for_clusters():
+    """n-cuts of five clusters; a null that loses the strengths finds something where there are no clusters."""
+    low, gap, high = gaps_without_clusters("strength", strengths=0.7)
+    assert abs(gap) < 0.06
+    assert -0.1 < low <= high < 0.1
+    _, gap, _ = gaps_without_clusters("layer_nonzero", strengths=0.7)
+    assert abs(gap) > 0.3
+    _, gap, _ = gaps_without_clusters("strength", strengths=0)
+    assert abs(gap) < 0.05
+
+
+def test_single_weights_that_make_strengths_are_a_limit_of_the_null():
+    """What the documentation warns of: without any structure the gap is not 0."""
+    _, gap, high = gaps_without_clusters("strength", strengths=0, tails=1)
+    assert -0.4 < gap < high < -0.1
+
+
+def test_clusters_are_gone_from_copies_with_strengths():
     weight = torch.full((8, 8), 0.01)
     weight[:4, :4] = weight[4:, 4:] = 1.0
     shares = []

@@ -306,7 +306,9 @@ def test_networks_of_one_seed_are_one_observation(tmp_path):
     save_checkpoint(tmp_path / "sweep.pt", models, digits=(3, 5, 7), networks=[{"seed": k % 2} for k in range(8)])
     done = succeed(ABLATION, tmp_path / "sweep.pt", "--jobs", "1", "--figures-dir", tmp_path)
     verdict = done.stdout.splitlines()[-1]
-    assert verdict.startswith("Verdict: over 8 networks of 2 seeds, candidates are neither more nor less selective")
+    assert verdict.startswith(
+        "Verdict: over 8 networks of 2 seeds, candidates are not shown to be more or less selective"
+    )
     networks = table(tmp_path / "ablation_networks.csv")
     assert [row["seed"] for row in networks] == ["0", "1"] * 12
     for test in record(tmp_path / "ablation_networks.json")["tests"].values():
@@ -344,7 +346,7 @@ def test_the_verdict_follows_the_ranks(capsys, median, direction, word):
     assert primary == f"Verdict: over 9 networks, candidates are {word} selective {same_rule} 0.01)."
     assert exploratory.startswith("All 4 others are exploratory")
     assert f"{word} important {same_rule} 0.04)" in exploratory
-    assert "neither more nor less selective compared with matched modules" in exploratory
+    assert "not shown to be more or less selective compared with matched modules" in exploratory
     assert exploratory.count("compared with") == 3
 
 

@@ -143,6 +143,7 @@ def test_pairs_are_compared_by_their_differences():
         "high": pytest.approx(interval.high),
         "null": "permutations",
         "p": pytest.approx(stats.wilcoxon(defined).pvalue),
+        "smallest_p": 2 / 2**6,
         "direction": 1,
     }
     mirrored = paired_test([-value for value in differences])

@@ -258,12 +258,12 @@ def test_what_is_measured_of_parts_follows_from_their_lesions_and_images():
             assert abs(matched.mean(1) + row["change"]) == pytest.approx(0, abs=-0.2 * row["change"] + 1e-9)
             assert ("spread_p" in row) == (len(matched) == 19)
         if "spread_p" in row:
-            spreads = matched.max(1) - matched.min(1)
+            ranges = class_range(matched)
             assert row["matched_loss"] == pytest.approx(matched.mean())
-            assert row["matched_spread"] == pytest.approx(spreads.mean())
-            assert row["spread_ratio"] == pytest.approx(row["spread"] / spreads.mean())
+            assert row["matched_range"] == pytest.approx(ranges.mean())
+            assert row["spread_ratio"] == pytest.approx(row["range"] / ranges.mean())
             assert row["spread_effect"] == pytest.approx(math.log(row["spread_ratio"]))
-            beyond = (spreads > row["spread"] + 1e-9).sum(), (spreads > row["spread"] - 1e-9).sum()
+            beyond = (ranges > row["range"] + 1e-9).sum(), (ranges > row["range"] - 1e-9).sum()
             assert (row["spread_p"], row["spread_p_conservative"]) == pytest.approx([(1 + n) / 20 for n in beyond])
         if "picture" in part:
             own, other = torch.from_numpy(part["picture"]["images"])
