@@ -152,7 +152,7 @@ def report_many(networks, tests, contrasts):
     def compared(effect, null, p="adjusted_p"):
         test = tests[f"{effect}_{null}"]
         if test["seeds"] == 0:
-            return f"not compared with {NULLS[null]}, of which there are none"
+            return f"not compared in {effect} with {NULLS[null]}: there are none, or no candidates"
         more = told(test, "less", "more", "not shown to be more or less", p)
         adjective = {"importance": "important", "selectivity": "selective"}[effect]
         size = "{points_mean:+.1f} percentage points, 95 % interval {points_low:+.1f} to {points_high:+.1f}"

@@ -64,7 +64,7 @@ def drawn_by_cost(costs, size, tilts, generator):
     the logarithms with Gumbel noise added (Yellott 1977).
     costs: [neurons], of each alone.  generator: a torch.Generator on the CPU.
     """
-    ranks = torch.from_numpy((rankdata(costs) - 1) / max(1, len(costs) - 1))
+    ranks = torch.from_numpy((rankdata(costs.astype(float)) - 1) / max(1, len(costs) - 1))
     noise = -torch.empty(len(tilts), len(costs), dtype=torch.double).exponential_(generator=generator).log()
     order = (torch.as_tensor(tilts).unsqueeze(1) * ranks + noise).argsort(dim=1, descending=True)
     return torch.zeros(len(tilts), len(costs), dtype=torch.bool).scatter_(1, order[:, :size], True)

@@ -13,8 +13,9 @@ from runs import record, table
 from mlp.checkpoint import save_checkpoint
 from mlp.model import initial_model
 from modularity.candidates import NULLS as CANDIDATE_NULLS
+from modularity.candidates import PRIMARY
 from modularity.clusterability import NULLS as WEIGHT_NULLS
-from modularity.rows import grouped
+from modularity.rows import grouped, mean_interval
 from modularity.significance import signed_rank_test
 
 FIGURES = REPOSITORY / "figures"
@@ -186,10 +187,10 @@ def candidate_table():
 
 
 def rule_table():
-    """A line per rule: selectivity beyond the same rule around other neurons, silenced in each way."""
+    """A line per rule: selectivity beyond matched modules, silenced in each way."""
     tests = [candidate_tests(folder) for folder in WAYS]
     for name in ("", " (in-degree alone)", " (betweenness alone)"):
-        shown = [own[f"selectivity_same_rule{name}"] for own in tests]
+        shown = [own[f"selectivity_matched{name}"] for own in tests]
         yield row(shown[0]["rule"], *map(points, shown), *(number(test["median"], 1) for test in shown))
 
 
@@ -225,11 +226,25 @@ def candidate_sentences():
     yield f"(by chance {number(found['shared_by_chance'], 0)} would be)"
     of_seed = {}
     for folder in ("100_networks", "100_networks_separate_batches"):
-        for line in table(FIGURES / folder / "ablation_networks.csv"):
-            if line["rule"] == "both" and line["selectivity_same_rule"]:
-                of_seed.setdefault(line["seed"], []).append(float(line["selectivity_same_rule"]))
+        for line in both_rules(folder):
+            of_seed.setdefault(line["seed"], []).append(float(line["selectivity_same_rule"]))
     p = signed_rank_test([statistics.mean(values) - 50 for values in of_seed.values()])["p"]
     yield f"Averaged per seed over both, selectivity among the same rule had p = {p:.2g}"
+    key = "selectivity_same_rule_points"
+    zero, mean = (
+        {line["seed"]: float(line[key]) for line in both_rules(folder)}
+        for folder in ("200_networks", "200_networks_mean")
+    )
+    found = mean_interval([zero[seed] - mean[seed] for seed in zero])
+    yield f"{interval(*found, sign='+')} points in the same networks"
+    tests = candidate_tests("200_networks_rescaled")
+    yield f"of the {tests['_'.join(PRIMARY)]['seeds']} networks that have candidates then"
+
+
+def both_rules(folder):
+    """The rows of networks by the rule of both, of which something is known."""
+    rows = table(FIGURES / folder / "ablation_networks.csv")
+    return [line for line in rows if line["rule"] == "both" and line["selectivity_same_rule"]]
 
 
 READINGS = {
