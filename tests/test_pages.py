@@ -411,7 +411,9 @@ def trend_table(folder):
         clear = [line for line in each if line["adjusted_p"] <= 0.05]
         rises = sum(line["tau"] > 0 for line in clear)
         change = interval(*(everything[f"change_{end}"] for end in ("low", "mean", "high")), 3, sign="+")
-        role = "primary" if everything.get("role") == "primary" else p_value(everything["adjusted_p"])
+        role = p_value(everything.get("adjusted_p"))
+        if everything.get("role") == "primary":
+            role = "primary" if folder == "similarity" else "the same, asked otherwise"
         rates = f"{everything['from']:g} to {everything['to']:g}"
         p_values = number(everything["tau"]), p_value(everything["p"]), role
         yield row(
@@ -445,6 +447,83 @@ def family_contrast_table(folder):
         yield row(line["networks"], line["seeds"], what, difference, p_value(line["adjusted_p"]))
 
 
+def similarity_claims():
+    """The lines of the page of similarity that weigh a claim, as far as their numbers are ours."""
+    found, rows = similarity_record("similarity"), table(FIGURES / "similarity" / "upstream_downstream.csv")
+    q = {(line["condition"], line["layer"], line["measure"]): line for line in found["conditions"]}
+    none = "dropout 0, l2"
+
+    def changes(condition, **kind):
+        wanted = kind.items()
+        lines = [line for line in found["conditions"] if line["condition"] == condition and wanted <= line.items()]
+        return [line["mean"] - q[none, line["layer"], line["measure"]]["mean"] for line in lines]
+
+    def accuracy(condition):
+        of_networks = {line["network"]: float(line["accuracy"]) for line in rows if line["condition"] == condition}
+        return bare(statistics.mean(of_networks.values()))
+
+    published = {
+        (line["condition"], line["quantity"]): float(line["value"])
+        for line in table(PUBLISHED)
+        if line["work"] == "Lange et al. 2022"
+    }
+    apart = [
+        abs(line["untrained_mean"] - published[f"untrained, layer {layer}", f"Q of {measure}"])
+        for (condition, layer, measure), line in q.items()
+        if condition == none
+    ]
+    assert len(apart) == 16
+    yield f"| Untrained networks: mean Q | 16 layers and measures, 500 networks | within {max(apart):.4f} of each |"
+    accuracies = " / ".join(accuracy(f"dropout {rate}, l2") for rate in ("0", "0.5", "0.7"))
+    yield f"| Test accuracy at dropout 0 / 0.5 / 0.7 | – | {accuracies} |"
+    jac = [bare(q[condition, 1, "forward_jac"]["mean"]) for condition in (none, "dropout 0.5, l2")]
+    yield f"from 0 to 0.5 | .090 to .426 | {jac[0]} to {jac[1]} |"
+    each = [line for line in found["trends"] if line["regularization"] == "dropout" and line["measure"] != "all"]
+    rises = sum(line["adjusted_p"] <= 0.05 and line["tau"] > 0 for line in each)
+    times = q["dropout 0.5, l2", 1, "forward_cov"]["mean"] / q[none, 1, "forward_cov"]["mean"]
+    least = min(line["tau"] for line in each)
+    yield f"× {times:.1f}; rises in {rises} of {len(each)}, Kendall's tau {least:.2f} to 1 |"
+    modest = changes("l2 0.001") + changes("l1 0.0001, l2")
+    yield f"by {bare(min(modest))} to {bare(max(modest))} |"
+    strong = changes("l2 0.01")
+    yield f"| L2 of 1e−2 (accuracy {accuracy('l2 0.01')}) | – | by {bare(min(strong))} to {bare(max(strong))} |"
+    dead = max(int(line["dead"]) for line in rows if line["condition"] == "l1 0.001, l2")
+    yield f"| L1 of 1e−3 (accuracy {accuracy('l1 0.001, l2')}, up to {dead} of 64 neurons dead) |"
+    keys = ((2, "forward_jac"), (1, "backward_jac"), (2, "backward_jac"))
+    values = [bare(q["l1 0.001, l2", *key]["mean"]) for key in keys]
+    downstream = [
+        change
+        for measure in ("backward_jac", "backward_jac_norm", "backward_hess", "backward_hess_norm")
+        for change in changes("l1 0.001, l2", layer=2, measure=measure)
+    ]
+    yield (
+        "| at {}, {} and {}; ".format(*values)
+        + f"downstream in layer 2 by {bare(min(downstream))} to {bare(max(downstream))} |"
+    )
+    for condition, name in (("all trained", "all trained"), ("random initialisation", "untrained")):
+        lines = [line for line in found["agreement"] if line["condition"] == condition]
+        means = [
+            statistics.mean(line["similarity"] for line in lines if line["group"] == group)
+            for group in ("UP", "DOWN", "CROSS")
+        ]
+        shuffled = statistics.mean(line["shuffled"] for line in lines if line["group"] == "CROSS")
+        yield "| {} / {} / {}; ".format(*(bare(mean, 2) for mean in means)) + f"shuffled {bare(shuffled, 2)} |"
+    clusters = [
+        statistics.mean(
+            line["clusters"]
+            for (name, its_layer, measure), line in q.items()
+            if name == condition and its_layer == layer and measure.startswith("backward")
+        )
+        for condition in (none, "dropout 0.7, l2")
+        for layer in (1, 2)
+    ]
+    shown = "{:.1f} / {:.1f} to {:.1f} / {:.1f}".format(*clusters)
+    yield (
+        "| Dropout of 0.7 merges downstream clusters: effective number, layers 1 / 2 | from about 4 to 3 | "
+        + f"{shown} |"
+    )
+
+
 TABLES = {
     "docs/known_modules.md": lambda: [
         *recovery_sentences(),
@@ -473,6 +552,14 @@ TABLES = {
         *contrast_table(),
         *earlier_table(),
         *candidate_sentences(),
+    ],
+    "docs/similarity.md": lambda: [
+        *trend_table("similarity"),
+        *trend_table("similarity_fixed"),
+        *q_table(),
+        *families_table("similarity"),
+        *family_contrast_table("similarity"),
+        *similarity_claims(),
     ],
     "docs/clusterability.md": lambda: [*clusterability_table("without pixels"), *published_clusterability_table()],
 }
