@@ -9,6 +9,7 @@ from report.panels import bare, column, figure_of, legend_below, white_lines
 from report.style import BLUE, CENTERED, GREY, OFFSET, ORANGE, cluster_color, ink, styled
 
 GAP_MARKS = ("o", GREY), ("s", BLUE), ("D", ORANGE)
+LINEAR_GAPS = 0.1  # in n-cut
 MOST_BLOCKS = 300  # rows of the picture of |w|: about as many as its pixels
 
 
@@ -21,13 +22,16 @@ def plot_gaps(rows, nulls, clusters):
     """
     graphs = grouped(rows, "graph")
     conditions = list(dict.fromkeys(row["condition"] for row in rows))
-    title = f"n-cut of {clusters} clusters, beside that of shuffled copies (left of 0: more clustered)"
+    title = f"n-cut of {clusters} clusters, beside that of shuffled copies (left of 0: more clustered)\n"
+    title += f"logarithmic beyond ±{LINEAR_GAPS}, since penalties make gaps of several"
     size = 9, 1.5 + 0.21 * len(conditions) * len(nulls)
     figure, [panels] = figure_of(*size, title, columns=len(graphs), sharex=True, sharey=True)
     for axes, its_rows in zip(panels, graphs):
         draw_gaps(axes, its_rows, nulls)
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set(title=its_rows[0]["graph"], xlabel="n-cut of the network minus mean n-cut of its copies")
+        axes.set_xscale("symlog", linthresh=LINEAR_GAPS, linscale=0.5)
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.tick_params(axis="y", length=0)
     panels[0].set_yticks(range(len(conditions)), [name.replace(", ", ",\n") for name in conditions])
     panels[0].set_ylim(len(conditions) - 0.5, -0.5)

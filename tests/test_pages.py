@@ -141,15 +141,28 @@ def here_table():
 def gap_table(graph, folder="clusterability"):
     """A line per condition: the gap between its n-cut and that of its copies, under each null."""
     lines = [line for line in table(FIGURES / folder / "clusterability_tests.csv") if line["graph"] == graph]
-    for group in grouped(sorted(lines, key=lambda line: line["role"] == "exploratory"), "condition"):
+    for group in grouped(lines, "condition"):
         of_null = {line["shuffle"]: line for line in group}
         cells = [group[0]["condition"], group[0]["seeds"], number(group[0]["n_cut"], 3)]
         for null in WEIGHT_NULLS:
-            line = of_null[null]
-            gap = interval(line["gap_low"], line["gap_mean"], line["gap_high"], 3, sign="+")
-            clear = "" if line["role"] == "exploratory" and float(line["adjusted_p"]) > 0.05 else " \\*"
-            cells.append(gap + clear)
+            line = of_null.get(null)  # what is the same as another null is one test
+            cells.append(
+                interval(*(line[f"gap_{end}"] for end in ("low", "mean", "high")), 3, "+") if line else "the same"
+            )
         yield row(*cells)
+
+
+def clusterability_sentences():
+    """What the page of clusterability says in words."""
+    primary, *others = table(FIGURES / "clusterability" / "clusterability_tests.csv")
+    assert primary["role"] == "primary"
+    gap = interval(*(primary[f"gap_{end}"] for end in ("low", "mean", "high")), 3, "+")
+    share = f"{number(-100 * float(primary['gap_share']), 0)} %"
+    yield f"by {gap}, {share} of theirs (p = {p_value(float(primary['p']))}, {primary['seeds']} seeds)"
+    sides = [
+        sum(float(line["adjusted_p"]) <= 0.05 and line["direction"] == side for line in others) for side in ("-1", "1")
+    ]
+    yield f"Of {len(others)} other tests, {sides[0]} lie below their copies and {sides[1]} above"
 
 
 def interval(low, middle, high, digits=1, sign=""):
