@@ -343,33 +343,46 @@ def with_deviation(line, digits):
     return f"{number(line['value'], digits)} ± {number(line['spread'], digits)}"
 
 
+PUBLISHED_KINDS = {
+    "pruned, dropout": "pruned, dropout",
+    "pruned": "pruned",
+    "unpruned, dropout": "unpruned, dropout",
+    "unpruned": "unpruned",
+    "pruned, l1": "pruned, L1 5e-5",
+    "unpruned, l1": "unpruned, L1 5e-5",
+    "pruned, l2": "pruned, L2 5e-5",
+    "unpruned, l2": "unpruned, L2 5e-5",
+}
+"""{condition here: its name among the published values}"""
+
+
 def published_clusterability_table():
-    """A line per condition: what Filan et al. (2021) have, of other networks where `layer_nonzero` is asked."""
+    """{condition: its line}: what Filan et al. (2021) have, of other networks where `layer_nonzero` is asked."""
     values = published_values("Filan et al. 2021")
-
-    def below(file, condition, null):
-        line = values[file, condition, f"networks below every shuffle, {null}"]
-        return f"{line['value']} of {line['n']}"
-
-    for kind in ("pruned, dropout", "pruned", "unpruned, dropout", "unpruned"):
-        file, condition = "clustering_factors_mlp.csv", f"MNIST, {kind}, 12 clusters"
-        other = "mlp-ncut-cohens-d-k12-n50.csv"
-        harder = "", ""  # without zeros `layer_nonzero` is `layer`
-        if kind.startswith("pruned"):
-            z = number(values[other, condition, "z, layer_nonzero"]["value"], 1)
-            harder = z, below(other, condition, "layer_nonzero")
-        yield row(
+    file, other = "clustering_factors_mlp.csv", "mlp-ncut-cohens-d-k12-n50.csv"
+    lines = {}
+    for condition, kind in PUBLISHED_KINDS.items():
+        name = f"MNIST, {kind}, 12 clusters"
+        below = "networks below every shuffle, "
+        shares = [
+            values.get((where, name, below + null)) for where, null in ((file, "layer"), (other, "layer_nonzero"))
+        ]
+        few, few_nonzero = (f"{line['value']} of {line['n']}" if line else "" for line in shares)
+        z = values.get((other, name, "z, layer_nonzero"))
+        harder = (number(z["value"], 1), few_nonzero) if z and kind.startswith("pruned") else ("", "")
+        lines[condition] = row(
             "",
             "published",
-            f"{number(100 * float(values[file, condition, 'test accuracy']['value']))} %",
-            with_deviation(values[file, condition, "n-cut"], 3),
-            number(values[file, condition, "shuffled n-cut, layer"]["value"], 3),
-            with_deviation(values[file, condition, "z, layer"], 1),
-            below(file, condition, "layer"),
+            f"{number(100 * float(values[file, name, 'test accuracy']['value']))} %",
+            with_deviation(values[file, name, "n-cut"], 3),
+            number(values[file, name, "shuffled n-cut, layer"]["value"], 3),
+            with_deviation(values[file, name, "z, layer"], 1),
+            few,
             *harder,
         )
     untrained = values["random_init_data.pkl", "random initialisation, 12 clusters", "n-cut"]
-    yield row("", "published", "", with_deviation(untrained, 3), *5 * [""])
+    lines["random initialisation"] = row("", "published", "", with_deviation(untrained, 3), *5 * [""])
+    return lines
 
 
 def published_planting_table():
@@ -574,7 +587,10 @@ TABLES = {
         *family_contrast_table("similarity"),
         *similarity_claims(),
     ],
-    "docs/clusterability.md": lambda: [*clusterability_table("without pixels"), *published_clusterability_table()],
+    "docs/clusterability.md": lambda: [
+        *clusterability_table("without pixels"),
+        *published_clusterability_table().values(),
+    ],
 }
 
 
