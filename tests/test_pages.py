@@ -550,7 +550,45 @@ def similarity_claims():
     )
 
 
+def readme_effects():
+    """The effects in the README's table of studies."""
+    fresh, mean = map(candidate_tests, ("200_networks", "200_networks_mean"))
+    yield f"{points(fresh['selectivity_same_rule'])} beyond the same rule around other neurons"
+    yield f"held at the mean {points(mean['selectivity_same_rule'])}"
+    yield f"beyond matched modules {points(fresh['selectivity_matched'])}"
+    yield f"by in-degree alone {points(fresh['selectivity_matched (in-degree alone)'])}"
+    lines = {
+        line["definition"]: line
+        for line in table(FIGURES / "recovery" / "recovery.csv")
+        if line["condition"] == "leak 0.2" and line["asked"] in ("", "2")
+    }
+    names = "weights, global", "weights, without pixels", "activations, global"
+    scores = [with_half_interval(lines[name], "adjusted_rand_") for name in names]
+    scores.append(with_half_interval(lines["backward_jac"], "homogeneity_"))
+    yield "weights {}, without pixels {}; activations {}; downstream gradients {}".format(*scores)
+    for rate, words in (("dropout", "mean Q with dropout from 0 to 0.7:"), ("l1", "with L1")):
+        (line,) = (
+            line
+            for line in similarity_record("similarity")["trends"]
+            if (line["regularization"], line["measure"]) == (rate, "all")
+        )
+        yield f"{words} {interval(*(line[f'change_{end}'] for end in ('low', 'mean', 'high')), 3, '+')}"
+    cross = next(line for line in similarity_record("similarity")["contrasts"] if line["other"] == "shuffled")
+    difference = interval(cross["difference_low"], cross["difference"], cross["difference_high"], 2, "+")
+    yield f"above that of shuffled labels: {difference}"
+    gaps = {
+        (line["condition"], line["shuffle"]): interval(*(line[f"gap_{end}"] for end in ("low", "mean", "high")), 2, "+")
+        for line in table(FIGURES / "clusterability" / "clusterability_tests.csv")
+        if line["graph"] == "with pixels"
+    }
+    yield f"pruned with dropout {gaps['pruned, dropout', 'layer']}, beside copies that keep zeros and strengths"
+    yield f"zeros and strengths {gaps['pruned, dropout', 'strength']}"
+    yield f"pruned {gaps['pruned', 'layer']} and {gaps['pruned', 'strength']}"
+    yield f"pruned with L1 {gaps['pruned, l1', 'layer']}"
+
+
 TABLES = {
+    "README.md": readme_effects,
     "docs/known_modules.md": lambda: [
         *recovery_sentences(),
         *other_sentences(),
@@ -599,6 +637,12 @@ def test_pages_say_what_the_files_say(page):
     said = " ".join((REPOSITORY / page).read_text().split())
     missing = [line for line in TABLES[page]() if " ".join(line.split()) not in said]
     assert not missing, "\n".join(missing)
+
+
+def test_the_front_door_is_short_and_no_page_is_unfinished():
+    assert len((REPOSITORY / "README.md").read_text().splitlines()) <= 200
+    for page in (REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")):
+        assert "TODO" not in page.read_text(), page.name
 
 
 def examples(page):
