@@ -2,7 +2,7 @@
 # make test            set up and run the tests, but for the long reproductions
 # make test-all        all tests, the long reproductions too
 # make test-oldest     the tests with the oldest packages that requirements.txt allows, on Python 3.10 to 3.12
-# make evidence        the experiment over 100 networks, and over 200 others: does it survive a control?
+# make evidence        the experiment over 100 networks (make hundred), and over 200 others: does it survive a control?
 # make clusterability  are the weights made of clusters?  trains and analyses the networks of Filan et al.
 # make specialization  are clusters of neurons specialised?  trains and analyses the networks of Casper et al., which are
 #                      those of Filan et al. without dropout
@@ -16,7 +16,7 @@ BIN = .venv/bin
 OLDEST = .venv-oldest/bin
 
 .PHONY: figures centralities ablation test test-long test-all test-oldest
-.PHONY: evidence clusterability specialization similarity recovery agreement benchmark filan clean
+.PHONY: evidence clusterability specialization similarity recovery agreement benchmark hundred filan clean
 
 figures: .venv/installed
 	$(BIN)/python train.py
@@ -42,9 +42,11 @@ test-oldest: .venv-oldest/installed
 CANDIDATES = $(BIN)/python are_modules_indegree_nobetween.py
 MNIST357 = mlp_mnist357.pt
 
-evidence: .venv/installed
+hundred: .venv/installed
 	$(BIN)/python train.py --networks 100 --save-dir mlp/100_networks --figures-dir figures/100_networks
 	$(CANDIDATES) mlp/100_networks/$(MNIST357) --figures-dir figures/100_networks
+
+evidence: hundred
 	$(BIN)/python train.py --networks 200 --seed 1000 --save-dir mlp/200_networks --figures-dir figures/200_networks
 	$(CANDIDATES) mlp/200_networks/$(MNIST357) --figures-dir figures/200_networks
 	$(CANDIDATES) mlp/200_networks/$(MNIST357) --ablate-to mean --figures-dir figures/200_networks_mean

@@ -44,7 +44,7 @@ DROPOUT, ZEROS = 0.5, 0.9
 CLUSTERS, SHUFFLES = 12, 50
 LANGE_NETWORK, SIMILARITY_IMAGES = (PIXELS, 64, 64, 10), 1000
 PLANTED_NETWORK = (PIXELS, 64, 64, 64, 10)
-SESSIONS = {"make: the three scripts": "figures", "make evidence: 100 networks": "evidence"}
+SESSIONS = {"make: the three scripts": "figures", "make hundred: 100 networks": "hundred"}
 """What users run, and the Makefile's name for it."""
 
 
