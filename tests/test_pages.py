@@ -626,8 +626,13 @@ TABLES = {
         *similarity_claims(),
     ],
     "docs/clusterability.md": lambda: [
-        *clusterability_table("without pixels"),
+        *here_table(),
         *published_clusterability_table().values(),
+        *clusterability_sentences(),
+        *gap_table("with pixels"),
+        *gap_table("without pixels"),
+        *gap_table("with pixels", "clusterability_4"),
+        *gap_table("with pixels", "clusterability_rescaled"),
     ],
 }
 
