@@ -190,7 +190,7 @@ def test_lesions_stand_beside_random_ones(filan, size):
             for direction in ("x_given_y", "y_given_x"):
                 change, low, high = (float(row[f"{direction}_{key}"]) for key in ("change", "low", "high"))
                 assert low < change < high
-                within = -0.01 <= low and high <= 0.01
+                within = -0.01 <= low and high <= 0.01 and float(row[f"{direction}_left"]) >= 0.5
                 assert row[f"{direction}_answer"] == ("nothing" if within else "undecided"), "10 draws are too few"
         assert figures_are_there(place, "dependencies")
     printed = [line for line in done.stdout.splitlines() if " pp " in line]
@@ -361,7 +361,8 @@ def test_parts_of_clusters_are_measured_against_random_neurons(specialization, s
     assert [row["matched_n"] != "" for row in tested] == [float(row["change"]) <= -0.01 for row in tested]
     alone = sum(int(row["matched_n"]) < 19 for row in costly)
     assert (f"the spread of {alone} of {len(costly)} parts" in done.stdout) == (alone > 0)
-    assert len(costly) > alone
+    if size == "small":  # in wide layers neurons cost nothing alone, and no others cost as much as those of a cluster
+        assert len(costly) > alone
     for row in costly:
         assert (row["spread_p"] != "") == (row["matched_n"] == "19")
         if row["matched_n"] == "19":
