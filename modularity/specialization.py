@@ -13,9 +13,9 @@ from modularity.lesions import LEAST_LOSS, lesion_row, measure_lesions, parts_of
 from modularity.nulls import random_partition
 from modularity.optimal_images import optimal_images, output_entropies
 from modularity.partitions import CASPER, activation_images
-from modularity.rows import by_seed, defined_mean, grouped, mean_interval, seed_means
+from modularity.rows import by_seed, defined_mean, grouped, seed_means
 from modularity.significance import FEWEST_CONTROLS, adjusted, centred, combine_networks, compare_with_controls
-from modularity.significance import fisher_p_value, primary_first, signed_rank_test
+from modularity.significance import fisher_p_value, paired_test, primary_first
 from modularity.tasks import mapped
 
 MEASURES = {"accuracy": "left", "range": "right", "spread": "right", "score": "right", "entropy": "left"}
@@ -251,13 +251,12 @@ def paired_tests(summaries):
         row = {key: group[0][key] for key in ("condition", "partitioning")} | {"measure": measure}
         networks = [_contrast(lines, f"{measure}_excess") for lines in grouped(group, "network")]
         clusters, random, contrasts = (seed_means(networks, key) for key in (*KINDS, "contrast"))
-        low, mean, high = mean_interval(contrasts)
-        found = {"clusters": defined_mean(clusters), "random": defined_mean(random)}
-        found |= {"contrast": mean, "low": low, "high": high}
+        test = paired_test(contrasts)
+        found = {"clusters": defined_mean(clusters), "random": defined_mean(random), "contrast": test.pop("mean")}
+        found |= {end: test.pop(end) for end in ("low", "high")}
         if unit == "ratio":
             found = {key: float(numpy.exp(value)) for key, value in found.items()}
-        seeds = int(numpy.isfinite(contrasts).sum())
-        tests.append(row | {"unit": unit, "seeds": seeds, **found, **signed_rank_test(contrasts)})
+        tests.append(row | {"unit": unit, "seeds": test.pop("seeds"), **found, **test})
     first = PRIMARY | {"condition": summaries[0]["condition"]}
     return primary_first(tests, next(row for row in tests if first.items() <= row.items()))
 
