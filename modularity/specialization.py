@@ -23,9 +23,10 @@ MEASURES = {"accuracy": "left", "range": "right", "spread": "right", "score": "r
 the classes suffer, how hard one image can drive it, and how undecided the network is about that image.
 
 How unequally they suffer is measured twice, by the largest drop minus the smallest in units of the mean drop: the
-range is that among as many random neurons (Casper et al. 2021).  But it falls with the mean drop, whatever was
-silenced, so that parts that matter more look more general.  The spread is the same among as many random neurons that
-cost as much."""
+range is compared with that of as many random neurons (Casper et al. 2021).  But it falls with the mean drop, whatever
+was silenced, so that parts that matter more look more general.  The spread is compared with that of random neurons that
+cost as much; but as these are more, of mixed classes, parts that matter more look more special.  What is a specialist
+is one by both."""
 FAMILIES = ("accuracy", "range"), ("spread",), ("score", "entropy")
 """The p-values of lesions, and those of images, are corrected for their number apart, as in the paper, which has no
 spread."""
@@ -131,17 +132,19 @@ def _measure_spread(tested, data_dir, device, jobs):
 
 
 def _spread(part, images_per_class):
-    """How unequally the classes suffer without a part, beside as many random neurons that cost as much.
+    """How unequally the classes suffer without a part, beside random neurons that cost as much.
 
-    matched_n: how many such sets there are.  If there are FEWEST_CONTROLS, also their means matched_loss and
-    matched_range, spread_ratio, which is the part's range over that, its logarithm spread_effect, and p-values.
+    matched_n: how many sets of such neurons there are.  If there are FEWEST_CONTROLS, also their means matched_neurons,
+    matched_loss and matched_range, spread_ratio, which is the part's range over that, its logarithm spread_effect, and
+    p-values.
     """
     matched = part["matched"]
     if len(matched) < FEWEST_CONTROLS:
         return {"matched_n": len(matched)}
     drops, unit = exact_drops(part["hits"][0], torch.cat([part["hits"][1:2], matched]), images_per_class)
     ranges = class_range(drops)
-    row = {"matched_n": len(matched), "matched_loss": float(drops[1:].mean() / unit)}
+    row = {"matched_n": len(matched), "matched_neurons": float(part["matched_neurons"].double().mean())}
+    row["matched_loss"] = float(drops[1:].mean() / unit)
     own, others = float(ranges[0]), float(ranges[1:].mean())
     row |= {"matched_range": others, "spread_ratio": own / others if others else numpy.nan}
     return row | {"spread_effect": log_ratio(own, others)} | _compared("spread", ranges, complete=False)
