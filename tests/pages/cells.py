@@ -1,0 +1,65 @@
+"""The cells of tables: numbers, intervals, and what the files hold."""
+
+import math
+import statistics
+
+from conftest import REPOSITORY
+from runs import table
+
+
+FIGURES = REPOSITORY / "figures"
+
+
+PUBLISHED = REPOSITORY / "docs" / "published.csv"
+
+
+def number(value, digits=2):
+    """'0.44'; a dash for what is not defined, and no negative zero."""
+    if value == "" or math.isnan(float(value)):
+        return "–"
+    shown = f"{float(value):.{digits}f}"
+    return (shown if float(shown) else shown.replace("-", "")).replace("-", "−")
+
+
+def bare(value, digits=3):
+    """'.102'"""
+    return number(value, digits).replace("0.", ".", 1)
+
+
+def interval(low, middle, high, digits=1, sign=""):
+    """'+3.5 (+1.3 to +5.8)'"""
+    shown = [number(value, digits) for value in (middle, low, high)]
+    shown = [sign + value if sign and not value.startswith(("−", "–")) else value for value in shown]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+
+def with_half_interval(line, prefix="", digits=2):
+    middle, low, high = (line[f"{prefix}{key}"] for key in ("mean", "low", "high"))
+    half = "" if low == "" else f" ± {number((float(high) - float(low)) / 2, digits)}"
+    return number(middle, digits) + half
+
+
+def with_deviation(line, digits):
+    return f"{number(line['value'], digits)} ± {number(line['spread'], digits)}"
+
+
+def spread_of(rows, key, digits):
+    values = [float(line[key]) for line in rows]
+    return f"{number(statistics.mean(values), digits)} ± {number(statistics.stdev(values), digits)}"
+
+
+def p_value(p):
+    return "–" if p is None else f"{p:.2g}"
+
+
+def row(*cells):
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def published_values(work):
+    """{(file, condition, quantity): line} of what a work's own files say."""
+    return {
+        (line["source"].split("/")[-1], line["condition"], line["quantity"]): line
+        for line in table(PUBLISHED)
+        if line["work"] == work
+    }

@@ -1,0 +1,117 @@
+"""What docs/clusterability.md says."""
+
+import statistics
+
+from pages.cells import FIGURES, interval, number, p_value, published_values, row, spread_of, with_deviation
+from runs import record, table
+
+from modularity.clusterability import NULLS as WEIGHT_NULLS
+from modularity.rows import grouped
+
+
+def below_shuffles(rows, null):
+    return f"{sum(float(line[f'{null}_p']) <= 0.05 for line in rows)} of {len(rows)}"
+
+
+def clusterability_table(graph, folder="clusterability"):
+    """A line per condition: n-cut, what shuffled copies have, z and how many networks are clearly below them."""
+    rows = [line for line in table(FIGURES / folder / "clusterability.csv") if line["graph"] == graph]
+    for group in grouped(rows, "condition"):
+        cells = [group[0]["condition"], spread_of(group, "n_cut", 3)]
+        for null in ("layer", "layer_nonzero"):
+            mean = number(statistics.mean(float(line[f"{null}_mean"]) for line in group), 3)
+            cells += [mean, spread_of(group, f"{null}_z", 1), below_shuffles(group, null)]
+        yield row(*cells)
+
+
+def here_table():
+    """As `published_clusterability_table`, of the networks here."""
+    folder = FIGURES / "clusterability"
+    accuracies = {}
+    for about in record(folder / "clusterability.json")["checkpoints"]:
+        of_networks = [test["accuracy"] for test in about["record"]["test"]]
+        accuracies[about["networks"][0]["condition"]] = f"{number(100 * statistics.mean(of_networks))} %"
+    rows = [line for line in table(folder / "clusterability.csv") if line["graph"] == "with pixels"]
+    for group in grouped(rows, "condition"):
+        condition = group[0]["condition"]
+        mean = number(statistics.mean(float(line["layer_mean"]) for line in group), 3)
+        cells = [condition, "here", accuracies.get(condition, ""), spread_of(group, "n_cut", 3), mean]
+        cells += [spread_of(group, "layer_z", 1), below_shuffles(group, "layer")]
+        same = condition.startswith(("unpruned", "random"))
+        harder = spread_of(group, "layer_nonzero_z", 1), below_shuffles(group, "layer_nonzero")
+        yield row(*cells, *(("the same", "") if same else harder))
+
+
+def gap_table(graph, folder="clusterability"):
+    """A line per condition: the gap between its n-cut and that of its copies, under each null."""
+    lines = [line for line in table(FIGURES / folder / "clusterability_tests.csv") if line["graph"] == graph]
+    for group in grouped(lines, "condition"):
+        of_null = {line["shuffle"]: line for line in group}
+        cells = [group[0]["condition"], group[0]["seeds"], number(group[0]["n_cut"], 3)]
+        for null in WEIGHT_NULLS:
+            line = of_null.get(null)  # what is the same as another null is one test
+            cells.append(
+                interval(*(line[f"gap_{end}"] for end in ("low", "mean", "high")), 3, "+") if line else "the same"
+            )
+        yield row(*cells)
+
+
+def clusterability_sentences():
+    """What the page of clusterability says in words."""
+    primary, *others = table(FIGURES / "clusterability" / "clusterability_tests.csv")
+    assert primary["role"] == "primary"
+    gap = interval(*(primary[f"gap_{end}"] for end in ("low", "mean", "high")), 3, "+")
+    share = f"{number(-100 * float(primary['gap_share']), 0)} %"
+    yield f"by {gap}, {share} of theirs (p = {p_value(float(primary['p']))}, {primary['seeds']} seeds)"
+    sides = [
+        sum(float(line["adjusted_p"]) <= 0.05 and line["direction"] == side for line in others) for side in ("-1", "1")
+    ]
+    yield f"Of {len(others)} other tests, {sides[0]} lie below their copies and {sides[1]} above"
+
+
+PUBLISHED_KINDS = {
+    "pruned, dropout": "pruned, dropout",
+    "pruned": "pruned",
+    "unpruned, dropout": "unpruned, dropout",
+    "unpruned": "unpruned",
+    "pruned, l1": "pruned, L1 5e-5",
+    "unpruned, l1": "unpruned, L1 5e-5",
+    "pruned, l2": "pruned, L2 5e-5",
+    "unpruned, l2": "unpruned, L2 5e-5",
+}
+"""{condition here: its name among the published values}"""
+
+
+def published_clusterability_table():
+    """{condition: its line}: what Filan et al. (2021) have, of other networks where `layer_nonzero` is asked."""
+    values = published_values("Filan et al. 2021")
+    file, other = "clustering_factors_mlp.csv", "mlp-ncut-cohens-d-k12-n50.csv"
+    lines = {}
+    for condition, kind in PUBLISHED_KINDS.items():
+        name = f"MNIST, {kind}, 12 clusters"
+        below = "networks below every shuffle, "
+        shares = [
+            values.get((where, name, below + null)) for where, null in ((file, "layer"), (other, "layer_nonzero"))
+        ]
+        few, few_nonzero = (f"{line['value']} of {line['n']}" if line else "" for line in shares)
+        z = values.get((other, name, "z, layer_nonzero"))
+        harder = (number(z["value"], 1), few_nonzero) if z and kind.startswith("pruned") else ("", "")
+        lines[condition] = row(
+            "",
+            "published",
+            f"{number(100 * float(values[file, name, 'test accuracy']['value']))} %",
+            with_deviation(values[file, name, "n-cut"], 3),
+            number(values[file, name, "shuffled n-cut, layer"]["value"], 3),
+            with_deviation(values[file, name, "z, layer"], 1),
+            few,
+            *harder,
+        )
+    untrained = values["random_init_data.pkl", "random initialisation, 12 clusters", "n-cut"]
+    lines["random initialisation"] = row("", "published", "", with_deviation(untrained, 3), *5 * [""])
+    return lines
+
+
+def lines():
+    yield from (*here_table(), *published_clusterability_table().values(), *clusterability_sentences())
+    yield from (*gap_table("with pixels"), *gap_table("without pixels"))
+    yield from (*gap_table("with pixels", "clusterability_4"), *gap_table("with pixels", "clusterability_rescaled"))
