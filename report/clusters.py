@@ -18,7 +18,7 @@ def plot_gaps(rows, nulls, clusters):
     """How much less networks cut than their own shuffled copies: a panel per graph, a line per condition and null.
 
     A gap is the n-cut of a network minus the mean n-cut of its copies, negative if it is more clustered than they are.
-    rows: `graph`, `condition`, `network`, `seed`, `n_cut`, `<null>_mean`.  nulls: {null: what it means}.
+    rows: `graph`, `condition`, `network`, `seed`, `n_cut`, `<null>_gap`.  nulls: {null: what it means}.
     """
     graphs = grouped(rows, "graph")
     conditions = list(dict.fromkeys(row["condition"] for row in rows))
@@ -53,14 +53,13 @@ def draw_gaps(axes, rows, nulls):
         drawn = []
         for number, (null, (marker, color)) in enumerate(zip(nulls, GAP_MARKS)):
             height = place + (number - (len(nulls) - 1) / 2) * step
-            copies = [row[f"{null}_mean"] for row in group]
-            gaps = [row | {"gap": row["n_cut"] - row[f"{null}_mean"]} for row in group]
-            mean, low, high = (over_seeds(gaps, "gap")[key] for key in ("mean", "low", "high"))
-            if copies in drawn:  # without zeros there are no places to keep
+            gaps = column(group, f"{null}_gap").tolist()
+            mean, low, high = (over_seeds(group, f"{null}_gap")[key] for key in ("mean", "low", "high"))
+            if gaps in drawn:  # without zeros there are no places to keep
                 axes.annotate("the same", (mean, height), (-8, 0), ha="right", va="center", fontsize=7, **OFFSET)
                 gaps, mean = [], numpy.nan  # nothing but the name in the legend
-            drawn.append(copies)
-            axes.scatter(column(gaps, "gap"), [height] * len(gaps), marker=marker, color=color, **faint)
+            drawn.append(gaps)
+            axes.scatter(gaps, [height] * len(gaps), marker=marker, color=color, **faint)
             look = {"marker": marker, "color": color, "markersize": 5.5, "markeredgecolor": "black", "linestyle": ""}
             look |= {"markeredgewidth": 0.6, "ecolor": "black", "elinewidth": 1.2, "capsize": 2.5}
             axes.errorbar(mean, height, xerr=[[mean - low], [high - mean]], **look, label=nulls[null])

@@ -32,8 +32,8 @@ def gap_rows(condition, gaps, dense):
     rows = []
     for network, gap in enumerate(gaps):
         row = {"graph": "with pixels", "condition": condition, "network": network, "seed": network, "n_cut": 9.0 + gap}
-        rows.append(row | {f"{null}_mean": 9 + (0.1 * place) * (not dense) for place, null in enumerate(NULLS)})
-        rows[-1]["strength_mean"] = 8.5
+        means = {"layer": 9, "layer_nonzero": 9 if dense else 9.1, "strength": 8.5}
+        rows.append(row | {f"{null}_gap": row["n_cut"] - mean for null, mean in means.items()})
     return rows
 
 
