@@ -153,8 +153,9 @@ def save_lesions(which, lesions, pairs, figures, record):
     save_results(figures / "lesions", every, record)
     save_figure(plot_lesions(every, which), figures / "lesions")
     if any(pairs):
-        save_results(figures / "dependencies", [row for rows in pairs for row in rows], record)
-        save_figure(plot_dependencies(lesions[0], pairs[0], which), figures / "dependencies")
+        pairs = [row for rows in pairs for row in rows]
+        save_results(figures / "dependencies", pairs, record)
+        save_figure(plot_dependencies(pairs), figures / "dependencies")
 
 
 def print_tests(rows, tests):

@@ -6,7 +6,7 @@ import numpy
 from matplotlib.colors import SymLogNorm
 from matplotlib.ticker import MaxNLocator
 
-from modularity.lesions import READINGS, UNDECIDED
+from modularity.lesions import EQUIVALENCE, READINGS, UNDECIDED
 from modularity.rows import grouped
 from report import style
 from report.panels import bare, column, figure_of, legend_below
@@ -20,7 +20,11 @@ LESION_MARKS = {
     "small": ("v", style.PALE, "small: at most 5 % of the layer"),
     "complete": ("s", style.YELLOW, "the whole layer"),
 }
-ARROWS = dict(zip(filter(None, READINGS.values()), (("-", style.BLUE), ("--", style.ORANGE), (":", style.VIOLET))))
+READING_LOOKS = ("v", style.VIOLET), ("<", style.BLUE), (">", style.ORANGE), ("o", style.GREY)
+READING_MARKS = {
+    reading: (*look, reading or "each matters without the other")
+    for reading, look in zip(READINGS.values(), READING_LOOKS)
+} | {UNDECIDED: ("X", "#b8a98f", "undecided (pale: within which an effect is nothing)")}
 
 
 def lesion_kind(row):
@@ -95,50 +99,39 @@ def mark_lesions(axes, places, rows, kinds, size):
 
 
 @style.styled
-def plot_dependencies(rows, pairs, title):
-    """Important sub-modules, and how pairs of different layers depend on each other: an arrow X to Y where they do.
+def plot_dependencies(pairs):
+    """What important sub-modules of different layers, X and Y, matter without each other: a panel per condition.
 
-    rows: the sub-modules, as for `plot_lesions`.  pairs: `x_layer`, `x_cluster`, `y_layer`, `y_cluster`, `reading`.
+    pairs: `condition`, `network`, `reading`, and of `x_given_y_` and `y_given_x_` the `change` and its interval, `low`
+    and `high` (fractions); a mark for each.
     """
-    important = [row for row in rows if row["category"] == "important"]
-    layers, columns = sorted({row["layer"] for row in rows}), grouped(important, "layer")
-    position = {}
-    for group in columns:
-        for place, row in enumerate(group):
-            position[row["layer"], row["cluster"]] = (row["layer"], 1 - (place + 0.5) / len(group))
-    readings = [pair["reading"] for pair in pairs]
-    figure, [[axes]] = figure_of(8, 1.8 + 0.4 * max(map(len, columns), default=1))
-    arrow = {"arrowstyle": "-|>", "shrinkA": 9, "shrinkB": 9, "connectionstyle": "arc3,rad=0.08"}
-    lines = {}
-    for reading, (dashes, color) in ARROWS.items():
-        lines[reading] = {"linestyle": dashes, "color": color, "linewidth": 1.4}
-        if reading in readings:
-            axes.plot([], [], **lines[reading], label=f"X to Y: {reading}")
-    for pair, reading in zip(pairs, readings):
-        if reading in lines:
-            x, y = (position[pair[f"{end}_layer"], pair[f"{end}_cluster"]] for end in "xy")
-            axes.annotate("", y, x, arrowprops=arrow | lines[reading])
-    # beside the circles, on the side where no arrow begins or ends
-    sides = dict.fromkeys(layers, ((0, -9), "center", "top"))
-    sides |= {layers[-1]: ((10, 0), "left", "center"), layers[0]: ((-10, 0), "right", "center")}
-    for row in important:
-        place = position[row["layer"], row["cluster"]]
-        offset, ha, va = sides[row["layer"]]
-        axes.scatter(*place, s=160, color=style.cluster_color(row["cluster"]), edgecolors="white", zorder=3)
-        name = f"{row['cluster']}: {100 * row['change']:.1f} pp"
-        look = {"ha": ha, "va": va, "fontsize": 8, "color": "black", "zorder": 4}
-        axes.annotate(name, place, offset, **style.OFFSET, **look, **style.HALO)
-    axes.set_xticks(layers, [f"layer {layer}" for layer in layers])
-    axes.set(yticks=[], ylim=(0, 1), xlim=(layers[0] - 0.6, layers[-1] + 0.6))
-    bare(axes)
-    axes.set_title(
-        f"Important sub-modules (cluster: change of balanced accuracy alone) of {title}\n"
-        f"{len(pairs)} pairs of different layers: {readings.count('')} say nothing, as each matters without the other, "
-        f"and {readings.count(UNDECIDED)} are undecided"
-    )
-    if axes.get_legend_handles_labels()[0]:
-        legend_below(figure, axes)
+    title = "Important sub-modules X and Y of different layers, X in the earlier one: change of balanced accuracy when"
+    title += "\none is silenced and the other already is (points, 95 % interval over test images; log beyond ±1)"
+    groups = grouped(pairs, "condition")
+    figure, [panels] = figure_of(1 + 4 * len(groups), 5.2, title, columns=len(groups), sharex=True, sharey=True)
+    equivalence = {"color": style.PALE, "alpha": 0.3, "linewidth": 0, "zorder": 0}
+    for axes, group in zip(panels, groups):
+        axes.axvspan(-100 * EQUIVALENCE, 100 * EQUIVALENCE, **equivalence)
+        axes.axhspan(-100 * EQUIVALENCE, 100 * EQUIVALENCE, **equivalence)
+        for reading, (marker, color, name) in READING_MARKS.items():
+            own = [pair for pair in group if pair["reading"] == reading]
+            look = {"color": color, "markersize": 5, "elinewidth": 0.6, "markeredgecolor": "white"}
+            (x, x_bars), (y, y_bars) = (with_bars(own, direction) for direction in ("x_given_y", "y_given_x"))
+            axes.errorbar(x, y, y_bars, x_bars, fmt=marker, **look, markeredgewidth=0.4, label=name)
+        n = len(group), len(grouped(group, "network"))
+        axes.set(title="{}: {} pairs of {} networks".format(group[0]["condition"], *n))
+        axes.set(xlabel="X, without Y", xscale="symlog", yscale="symlog")
+    for axis in (panels[0].xaxis, panels[0].yaxis):  # of all panels, which share them
+        axis.set_major_formatter("{x:g}")
+    panels[0].set_ylabel("Y, without X")
+    legend_below(figure, panels[0], columns=2)
     return figure
+
+
+def with_bars(pairs, direction):
+    """The changes of pairs in a direction, and how far their intervals reach to either side [2, pairs], in points."""
+    change, low, high = (100 * column(pairs, f"{direction}_{key}") for key in ("change", "low", "high"))
+    return change, numpy.stack([change - low, high - change])
 
 
 @style.styled

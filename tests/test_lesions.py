@@ -175,20 +175,27 @@ def test_readings_say_what_they_mean():
     assert READINGS[MATTERS, MATTERS] == ""
 
 
-@pytest.mark.parametrize(
-    "reading, arrows", [*((reading, bool(reading)) for reading in READINGS.values()), (UNDECIDED, False)]
-)
-def test_arrows_are_drawn_only_for_what_follows(reading, arrows):
-    row = {"category": "important", "change": -0.2}
-    rows = [row | {"layer": 1, "cluster": 0}, row | {"layer": 2, "cluster": 3}]
-    pair = {"x_layer": 1, "x_cluster": 0, "y_layer": 2, "y_cluster": 3, "reading": reading}
-    figure = plot_dependencies(rows, [pair], "a network")
-    (axes,) = figure.axes
-    drawn = [text for text in axes.texts if getattr(text, "arrow_patch", None)]
-    assert len(drawn) == arrows
-    assert f"{int(reading == '')} say nothing" in axes.get_title()
-    assert f"{int(reading == UNDECIDED)} are undecided" in axes.get_title()
-    assert [text.get_text() for text in axes.texts if text.get_text()] == ["0: -20.0 pp", "3: -20.0 pp"]
+def test_pairs_of_all_networks_are_drawn_where_their_changes_lie():
+    readings = [*READINGS.values(), UNDECIDED]
+    changes = {"x_given_y_change": -0.3, "x_given_y_low": -0.32, "x_given_y_high": -0.27}
+    changes |= {"y_given_x_change": 0.001, "y_given_x_low": -0.002, "y_given_x_high": 0.005}
+    pairs = [{"condition": "pruned", "network": n, "reading": own, **changes} for n, own in enumerate(readings)]
+    pairs += [pair | {"condition": "trained"} for pair in pairs[:2]]
+    figure = plot_dependencies(pairs)
+    assert [axes.get_title() for axes in figure.axes] == [
+        "pruned: 5 pairs of 5 networks",
+        "trained: 2 pairs of 2 networks",
+    ]
+    for axes, count in zip(figure.axes, (5, 2)):
+        drawn = [marks for marks in axes.containers if len(marks[0].get_xdata())]
+        assert len(drawn) == count
+        for marks, _, (x_bars, y_bars) in drawn:
+            assert marks.get_xydata().tolist() == [pytest.approx([-30, 0.1])]
+            assert x_bars.get_segments()[0].tolist() == [pytest.approx([-32, 0.1]), pytest.approx([-27, 0.1])]
+            assert y_bars.get_segments()[0].tolist() == [pytest.approx([-30, -0.2]), pytest.approx([-30, 0.5])]
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(shown) == 5
+    assert set(filter(None, readings[:4])) < set(shown)
 
 
 def test_all_lesions_of_a_small_layer_are_possibilities():

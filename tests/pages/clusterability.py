@@ -111,7 +111,57 @@ def published_clusterability_table():
     return lines
 
 
+def range_of(values, template="{:g}"):
+    values = sorted(values)
+    shown = [template.format(value) for value in (values[0], values[-1])]
+    return shown[0] if shown[0] == shown[1] else " to ".join(shown)
+
+
+def lesion_table():
+    """A line per condition: its sub-modules, how many are important and where, and what pairs of them say."""
+    for group in grouped(record(FIGURES / "lesions" / "lesions.json")["networks"], "condition"):
+        cells = [group[0]["condition"], len(group), range_of(found["sub_modules"] for found in group)]
+        cells.append(range_of(found["important"] for found in group))
+        layers = zip(*(found["important_per_layer"] for found in group))
+        cells.append(" / ".join(str(sum(counts)) for counts in layers))
+        worst = [-100 * found["worst_change"] for found in group if found["important"]]
+        cells.append(f"{range_of(worst, '{:.0f}')} points")
+        cells.append(range_of((found["fisher_p_conservative"] for found in group), "{:.0e}"))
+        cells.append(range_of((found["accuracy_ratio"] for found in group), "{:.3f}"))
+        yield row(*cells, " / ".join(str(sum(counts)) for counts in zip(*(found["pairs"] for found in group))))
+
+
+def published_lesion_table():
+    """The same of one network each of the first paper, with 10 clusters; of five of the second, where there are."""
+    first, second = published_values("Filan et al. 2020"), published_values("Filan et al. 2021")
+    for condition in ("pruned, dropout", "pruned"):
+        name = f"MNIST, {condition}, 10 clusters, 100 draws"
+
+        def value(quantity):
+            return float(first["mlp-lesion-test-TEN.ipynb", name, quantity]["value"])
+
+        important = "important sub-modules"
+        cells = [f"published: {condition}", 1, f"{value('sub-modules'):g}", f"{value(important):g}"]
+        cells.append(" / ".join(f"{value(f'{important}, layer {layer}'):g}" for layer in (1, 2, 3, 4)))
+        cells.append(f"{value('largest loss of an important sub-module'):.0f} points")
+        name = f"MNIST, {condition}, 12 clusters, 20 draws, network "
+        for quantity, template in (("Fisher p of accuracy", "{:.0e}"), ("random / lesioned accuracy", "{:.3f}")):
+            values = [
+                float(line["value"])
+                for (_, its_condition, its_quantity), line in second.items()
+                if its_condition.startswith(name) and its_quantity == quantity
+            ]
+            cells.append(range_of(values, template) if values else "")
+        pairs = [
+            line["value"]
+            for (_, its_condition, its_quantity), line in first.items()
+            if its_condition == f"MNIST, {condition}, 10 clusters, 50 draws" and its_quantity.startswith("pairs")
+        ]
+        yield row(*cells, " / ".join([*pairs, "–"]))
+
+
 def lines():
     yield from (*here_table(), *published_clusterability_table().values(), *clusterability_sentences())
     yield from (*gap_table("with pixels"), *gap_table("without pixels"))
     yield from (*gap_table("with pixels", "clusterability_4"), *gap_table("with pixels", "clusterability_rescaled"))
+    yield from (*lesion_table(), *published_lesion_table())
