@@ -6,7 +6,10 @@ from pages.cells import FIGURES, interval, number, p_value, published_values, ro
 from runs import record, table
 
 from modularity.clusterability import NULLS as WEIGHT_NULLS
+from modularity.lesions import MATTERS, NOTHING
 from modularity.rows import grouped
+
+LOSSES = "change", "random_change"
 
 
 def below_shuffles(rows, null):
@@ -160,8 +163,37 @@ def published_lesion_table():
         yield row(*cells, " / ".join([*pairs, "–"]))
 
 
+def lesion_sentences():
+    """What the page says of lesions in words."""
+    networks = record(FIGURES / "lesions" / "lesions.json")["networks"]
+    last = sum(found["worst_layer"] == len(found["important_per_layer"]) for found in networks)
+    yield f"That the largest loss lies in the last hidden layer holds in {last} of {len(networks)} networks"
+    important = [line for line in table(FIGURES / "lesions" / "lesions.csv") if line["category"] == "important"]
+    for group in grouped(important, "condition"):
+        lost = (number(-100 * statistics.mean(float(line[key]) for line in group), 1) for key in LOSSES)
+        yield "{} points, random neurons {}".format(*lost)
+    pairs = table(FIGURES / "lesions" / "dependencies.csv")
+    dropout, plain = grouped(pairs, "condition")
+    through = [
+        [pair for pair in group if pair["y_given_x_answer"] == MATTERS and pair["x_given_y_answer"] != MATTERS]
+        for group in (plain, dropout)
+    ]
+    lost = [-100 * float(pair["x_given_y_change"]) for pair in through[0]]
+    assert min(lost) >= 1
+    yield f"all {len(lost)} such X still cost a point or more, and {sum(loss >= 10 for loss in lost)} of them ten"
+    through = list(map(len, through))
+    nothing = [sum(pair["x_given_y_answer"] == NOTHING for pair in group) for group in (plain, dropout)]
+    counts = f"{through[0]} of {len(plain)} pairs, with dropout {through[1]} of {len(dropout)}"
+    yield f"By the paper's rule X would act only through Y in {counts}"
+    yield f"but only in {nothing[0]} and {nothing[1]} pairs is what X changes without Y shown to be nothing"
+    claim = "| X acts only through Y | 11 of 23 pairs, by want of significance | "
+    yield f"{claim}by that rule {through[0]} of {len(plain)}; shown to be nothing in {nothing[0]} | not reproduced |"
+    p = range_of((found["fisher_p_conservative"] for found in networks if found["condition"] == "pruned"), "{:.0e}")
+    yield f"pruned | Fisher p 3e-09 to 4e-07 | {p} | reproduced |"
+
+
 def lines():
     yield from (*here_table(), *published_clusterability_table().values(), *clusterability_sentences())
     yield from (*gap_table("with pixels"), *gap_table("without pixels"))
     yield from (*gap_table("with pixels", "clusterability_4"), *gap_table("with pixels", "clusterability_rescaled"))
-    yield from (*lesion_table(), *published_lesion_table())
+    yield from (*lesion_table(), *published_lesion_table(), *lesion_sentences())
