@@ -9,6 +9,7 @@ import pages.clusterability
 import pages.known_modules
 import pages.readme
 import pages.similarity
+import pages.specialization
 import pytest
 from conftest import REPOSITORY
 from pages.cells import FIGURES, PUBLISHED, number
@@ -21,6 +22,7 @@ PAGES = {
     "README.md": pages.readme,
     "docs/known_modules.md": pages.known_modules,
     "docs/candidates.md": pages.candidates,
+    "docs/specialization.md": pages.specialization,
     "docs/similarity.md": pages.similarity,
     "docs/clusterability.md": pages.clusterability,
 }

@@ -63,3 +63,9 @@ def published_values(work):
         for line in table(PUBLISHED)
         if line["work"] == work
     }
+
+
+def range_of(values, template="{:g}"):
+    values = sorted(values)
+    shown = [template.format(value) for value in (values[0], values[-1])]
+    return shown[0] if shown[0] == shown[1] else " to ".join(shown)

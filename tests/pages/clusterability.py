@@ -2,7 +2,7 @@
 
 import statistics
 
-from pages.cells import FIGURES, interval, number, p_value, published_values, row, spread_of, with_deviation
+from pages.cells import FIGURES, interval, number, p_value, published_values, range_of, row, spread_of, with_deviation
 from runs import record, table
 
 from modularity.clusterability import NULLS as WEIGHT_NULLS
@@ -112,12 +112,6 @@ def published_clusterability_table():
     untrained = values["random_init_data.pkl", "random initialisation, 12 clusters", "n-cut"]
     lines["random initialisation"] = row("", "published", "", with_deviation(untrained, 3), *5 * [""])
     return lines
-
-
-def range_of(values, template="{:g}"):
-    values = sorted(values)
-    shown = [template.format(value) for value in (values[0], values[-1])]
-    return shown[0] if shown[0] == shown[1] else " to ".join(shown)
 
 
 def lesion_table():

@@ -3,7 +3,10 @@
 from pages.candidates import candidate_tests, points
 from pages.cells import FIGURES, interval, with_half_interval
 from pages.similarity import similarity_record
+from pages.specialization import contrast
 from runs import table
+
+SPECIALIZATION = FIGURES / "specialization" / "specialization_tests.csv"
 
 
 def lines():
@@ -32,12 +35,25 @@ def lines():
     cross = next(line for line in similarity_record("similarity")["contrasts"] if line["other"] == "shuffled")
     difference = interval(cross["difference_low"], cross["difference"], cross["difference_high"], 2, "+")
     yield f"above that of shuffled labels: {difference}"
-    gaps = {
+    gaps, canonical = map(gaps_of, ("clusterability", "clusterability_rescaled"))
+    kinds = "pruned, dropout", "pruned"
+    dropout, plain = ((gaps[kind, "layer"], gaps[kind, "strength"], canonical[kind, "layer"]) for kind in kinds)
+    words = "pruned with dropout {}, beside copies that keep zeros and strengths {}, in canonical form {}"
+    yield words.format(*dropout)
+    yield "pruned {} and {}, {}".format(*plain)
+    yield f"pruned with L1 {gaps['pruned, l1', 'layer']}"
+    tests = {(line["condition"], line["partitioning"], line["measure"]): line for line in table(SPECIALIZATION)}
+    cost = [contrast(tests[condition, "weights, global", "accuracy"], sign="+") for condition in ("pruned", "unpruned")]
+    yield "pruned {}, unpruned {}".format(*cost)
+    bounds = (contrast(tests["pruned", "weights, global", measure]) for measure in ("range", "spread"))
+    yield "as many {}, as costly {}".format(*bounds)
+
+
+def gaps_of(folder):
+    """{(condition, null): gap in n-cut}"""
+    lines = table(FIGURES / folder / "clusterability_tests.csv")
+    return {
         (line["condition"], line["shuffle"]): interval(*(line[f"gap_{end}"] for end in ("low", "mean", "high")), 2, "+")
-        for line in table(FIGURES / "clusterability" / "clusterability_tests.csv")
+        for line in lines
         if line["graph"] == "with pixels"
     }
-    yield f"pruned with dropout {gaps['pruned, dropout', 'layer']}, beside copies that keep zeros and strengths"
-    yield f"zeros and strengths {gaps['pruned, dropout', 'strength']}"
-    yield f"pruned {gaps['pruned', 'layer']} and {gaps['pruned', 'strength']}"
-    yield f"pruned with L1 {gaps['pruned, l1', 'layer']}"
