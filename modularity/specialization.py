@@ -13,7 +13,7 @@ from modularity.lesions import LEAST_LOSS, lesion_row, measure_lesions, parts_of
 from modularity.nulls import random_partition
 from modularity.optimal_images import optimal_images, output_entropies
 from modularity.partitions import CASPER, activation_images
-from modularity.rows import by_seed, defined_mean, grouped, seed_means
+from modularity.rows import by_seed, defined_mean, grouped, over_seeds, seed_means
 from modularity.significance import FEWEST_CONTROLS, adjusted, centred, combine_networks, compare_with_controls
 from modularity.significance import fisher_p_value, paired_test, primary_first
 from modularity.tasks import mapped
@@ -44,6 +44,8 @@ EXCESS = {
 }
 """How much more each measure is in a part than in its random sets, in plain units: points of balanced accuracy lost,
 nats of entropy, and logarithms of ratios."""
+BOUNDS = {"number": EXCESS["range"][1], "cost": EXCESS["spread"][1]}
+"""Logarithms of how many times as unequally classes suffer as without random neurons: as many, or as costly ones."""
 PRIMARY = {"measure": "accuracy", "partitioning": "weights, global"}
 """The one comparison, in the first condition, that a conclusion may rest on; all others are exploratory."""
 
@@ -262,6 +264,28 @@ def paired_tests(summaries):
         tests.append(row | {"unit": unit, "seeds": test.pop("seeds"), **found, **test})
     first = PRIMARY | {"condition": summaries[0]["condition"]}
     return primary_first(tests, next(row for row in tests if first.items() <= row.items()))
+
+
+def specialist_bounds(rows):
+    """How many times as unequally classes suffer without parts that cost enough as without random neurons.
+
+    A row per condition, partitioning and kind, of parts that have a `spread_ratio`: number_mean and cost_mean, beside
+    as many and beside as costly neurons, geometric means over seeds, with 95 % intervals, _low and _high.  The first is
+    too low of what matters, the second too high; so the reading is "specialised" only where both lie above 1, "general"
+    where both lie below, and else "undecided".
+    rows: of `measured_parts`.
+    """
+    bounds = []
+    for group in grouped([row for row in rows if "spread_ratio" in row], "condition", "partitioning", "kind"):
+        line = {key: group[0][key] for key in ("condition", "partitioning", "kind")}
+        line |= {"parts": len(group), "seeds": len(by_seed(group))}
+        for name, excess in BOUNDS.items():
+            found = over_seeds([row | {name: excess(row)} for row in group], name, f"{name}_")
+            line |= {key: float(numpy.exp(value)) for key, value in found.items()}
+        above = all(line[f"{name}_low"] > 1 for name in BOUNDS)
+        below = all(line[f"{name}_high"] < 1 for name in BOUNDS)
+        bounds.append(line | {"reading": "specialised" if above else "general" if below else "undecided"})
+    return bounds
 
 
 def _contrast(lines, key):

@@ -24,6 +24,7 @@ from modularity.specialization import (
     measured_parts,
     paired_tests,
     pooled_summary,
+    specialist_bounds,
     summary,
 )
 
@@ -193,6 +194,32 @@ def test_clusters_against_random_partitions_by_hand():
         assert (row["p"], row["smallest_p"], row["direction"]) == (0.5, 0.5, 1)
     units = {row["measure"]: row["unit"] for row in tests}
     assert units == {"accuracy": "points", "range": "ratio", "spread": "ratio", "score": "ratio", "entropy": "nats"}
+
+
+def test_bounds_of_specialists_by_hand():
+    """Parts of one seed are one; those without a spread do not count."""
+
+    about = {"condition": "pruned", "partitioning": "weights, global", "kind": "clusters"}
+
+    def bounds(pairs):
+        rows = [
+            {"network": n, "seed": seed, "range": 8, "random_range": 8 / by_number, **about}
+            for n, (seed, by_number, _) in enumerate(pairs)
+        ]
+        spread = [{"spread_ratio": by_cost, "spread_effect": math.log(by_cost)} for *_, by_cost in pairs]
+        (line,) = specialist_bounds([row | own for row, own in zip(rows, spread)] + [rows[0] | {"range": 0.1}])
+        return line
+
+    line = bounds([(5, 2, 4), (5, 8, 16), (6, 2, 4)])
+    assert (line["parts"], line["seeds"], line["reading"]) == (3, 2, "undecided")
+    for name, logs in (("number", [math.log(4), math.log(2)]), ("cost", [math.log(8), math.log(4)])):
+        assert line[f"{name}_mean"] == pytest.approx(math.exp(numpy.mean(logs)))
+        interval = stats.ttest_1samp(logs, 0).confidence_interval()
+        assert (line[f"{name}_low"], line[f"{name}_high"]) == pytest.approx(tuple(map(math.exp, interval)))
+    assert bounds([(0, 1.9, 2.9), (1, 2, 3), (2, 2.1, 3.1)])["reading"] == "specialised"
+    assert bounds([(0, 0.5, 0.9), (1, 0.6, 0.8), (2, 0.5, 0.8)])["reading"] == "general"
+    assert bounds([(0, 0.5, 1.9), (1, 0.6, 1.8), (2, 0.5, 1.8)])["reading"] == "undecided"
+    assert specialist_bounds([{"condition": "pruned"}]) == []
 
 
 def test_one_comparison_is_primary_and_the_others_are_corrected():

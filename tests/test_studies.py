@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -367,6 +368,10 @@ def test_parts_of_clusters_are_measured_against_random_neurons(specialization, s
         if row["matched_n"] == "19":
             assert float(row["matched_loss"]) == pytest.approx(-float(row["change"]), rel=0.2)
             assert float(row["spread_ratio"]) == pytest.approx(float(row["range"]) / float(row["matched_range"]))
+    bounds = table(place / "specialization_bounds.csv")
+    counts = Counter((row["partitioning"], row["kind"]) for row in costly if row["matched_n"] == "19")
+    assert {(row["partitioning"], row["kind"]): int(row["parts"]) for row in bounds} == counts
+    assert all(row["reading"] == "undecided" for row in bounds), "one network has no interval"
     assert figures_are_there(place, "specialization_lesions", "specialization_digits", "specialization_images")
     assert "Verdict: partitionings unlike random neurons" in done.stdout.splitlines()[-1]
 

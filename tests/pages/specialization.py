@@ -31,16 +31,17 @@ def importance_table():
             yield row(line["condition"], line["partitioning"], *means, contrast(line, sign="+"), p, line["role"])
 
 
+def bound(line, name):
+    return interval(*(line[f"{name}_{end}"] for end in ("low", "mean", "high")), 2)
+
+
 def bounds_table():
     """A line per condition and partitioning: how unequally classes suffer, beside as many and as costly neurons."""
-    for group in grouped(tests(), "condition", "partitioning"):
-        of_measure = {line["measure"]: line for line in group}
-        number_matched, cost_matched = of_measure["range"], of_measure["spread"]
-        low = [float(line["low"] or "nan") for line in (number_matched, cost_matched)]
-        high = [float(line["high"] or "nan") for line in (number_matched, cost_matched)]
-        reading = "more unequally" if min(low) > 1 else "more equally" if max(high) < 1 else "undecided"
-        shown = contrast(number_matched), number(cost_matched["clusters"]), contrast(cost_matched)
-        yield row(group[0]["condition"], group[0]["partitioning"], *shown, cost_matched["seeds"], reading)
+    for clusters, control in grouped(table(FOLDER / "specialization_bounds.csv"), "condition", "partitioning"):
+        cells = [clusters["condition"], clusters["partitioning"], clusters["parts"], clusters["seeds"]]
+        cells += [bound(clusters, name) for name in ("number", "cost")]
+        cells.append(" / ".join(number(control[f"{name}_mean"]) for name in ("number", "cost")))
+        yield row(*cells, f"{control['parts']}", clusters["reading"])
 
 
 def coherence_table():
