@@ -194,7 +194,7 @@ def shuffle_times(weights, clusters, shuffles):
         list(mapped(clusterings, [(weights, "layer", clusters, 0, some) for some in keys], jobs, "clusterings"))
 
     copies(cpu_count())  # starts the other processes
-    return {f"on {jobs} cores": seconds_of(copies, jobs) for jobs in sorted({1, cpu_count()})}
+    return {f"on {jobs} core{'s' * (jobs > 1)}": seconds_of(copies, jobs) for jobs in sorted({1, cpu_count()})}
 
 
 def similarity_times(sizes, images, labels, repeats):

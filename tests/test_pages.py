@@ -10,6 +10,7 @@ import pages.known_modules
 import pages.readme
 import pages.similarity
 import pages.specialization
+import pages.speed
 import pytest
 from conftest import REPOSITORY
 from pages.cells import FIGURES, PUBLISHED, number
@@ -25,6 +26,7 @@ PAGES = {
     "docs/specialization.md": pages.specialization,
     "docs/similarity.md": pages.similarity,
     "docs/clusterability.md": pages.clusterability,
+    "docs/speed.md": pages.speed,
 }
 
 

@@ -249,7 +249,7 @@ def test_benchmark_measures_every_way(monkeypatch, tmp_path, capsys):
         "one at a time",
         "here, idle",
         "beside, one core busy",
-        "on 1 cores",
+        "on 1 core",
         "torch.func",
         "closed forms",
         "backward_jac",
