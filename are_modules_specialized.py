@@ -23,11 +23,6 @@ from report.options import MOST_DRAWS, Parser, integer, run, selected_conditions
 from report.results import print_table, run_record, save_results, text
 from report.style import save_figure
 
-P_VALUES = dict.fromkeys(MEASURES, "p") | {"spread": "p_conservative"}
-"""Shown in the tables: ties count for a finding, as the paper has it; of the spread, which it has not, against."""
-EFFECTS = {measure: f"e {measure}" for measure in MEASURES} | {"spread": "ln spread"}
-"""Headers: the effects of the paper, and the logarithm of a ratio."""
-
 
 def parse_args(argv):
     parser = Parser("Compare clusters of neurons with random neurons: importance and coherence.")
@@ -66,13 +61,13 @@ def main(argv=None):
         save_results(figures / "specialization_bounds", bounds, record)
     drawn = draw(networks, parts, figures)
 
-    print("p of each network (Fisher), and mean effects (1: like random neurons; of the spread a logarithm, 0):")
+    print("p of each network (Fisher), and mean effects (1: like random neurons):")
     about = {"condition": "{condition}", "partitioning": "{partitioning}", "kind": "{kind}"}
     columns = about | {"tested": "{tested}"}
     for measure in MEASURES:
         columns[f"p {measure}"] = f"{{{measure}_each}}"
         columns |= {"-ln p": "{mean_log_p:.2f}"} if measure == "accuracy" else {}
-        columns[EFFECTS[measure]] = f"{{{measure}_mean_effect:.2f}}"
+        columns[f"e {measure}"] = f"{{{measure}_mean_effect:.2f}}"
     print_table([line | each_network(line) for line in pooled], columns)
     print(
         "\nall networks together: p (Bates) -> corrected for many tests (Benjamini-Hochberg), effect ± standard error "
@@ -81,7 +76,7 @@ def main(argv=None):
     columns = about | {"networks": "{networks}"}
     for measure in MEASURES:
         columns[f"p {measure}"] = f"{{{measure}_all}}"
-        columns[EFFECTS[measure]] = f"{{{measure}_mean_effect:.2f}} ± {{{measure}_effect_se:.2f}}"
+        columns[f"e {measure}"] = f"{{{measure}_mean_effect:.2f}} ± {{{measure}_effect_se:.2f}}"
     print_table([line | all_networks(line) for line in pooled], columns)
     print_tests(tests)
     print_bounds(bounds)
@@ -125,15 +120,15 @@ def each_network(line):
     """The p-values of the networks one by one, where parts were measured."""
     cells = {"mean_log_p": defined_mean(line["accuracy_log_p"])}
     for measure in MEASURES:
-        p_values = [f"{p:.0e}" if p < 0.01 else f"{p:.2f}" for p in line[f"{measure}_{P_VALUES[measure]}"]]
+        p_values = [f"{p:.0e}" if p < 0.01 else f"{p:.2f}" for p in line[f"{measure}_p"]]
         cells[f"{measure}_each"] = " ".join(p_values) if line[f"{measure}_n"] else "-"
     return cells
 
 
 def all_networks(line):
     """The p-values of all networks together, before and after correction."""
-    template = "{{{0}_combined_{1}:.1g}} -> {{{0}_adjusted_{1}:.1g}}"
-    return {f"{m}_all": text(template.format(m, p), **line) if line[f"{m}_n"] else "-" for m, p in P_VALUES.items()}
+    template = "{{{0}_combined_p:.1g}} -> {{{0}_adjusted_p:.1g}}"
+    return {f"{m}_all": text(template.format(m), **line) if line[f"{m}_n"] else "-" for m in MEASURES}
 
 
 def notes(rows):
@@ -161,7 +156,7 @@ def notes(rows):
     alone = sum(count < FEWEST_CONTROLS for count in costly)
     if alone:
         yield (
-            f"the spread of {alone} of {len(costly)} parts that cost a point or more is compared with nothing: fewer "
+            f"{alone} of {len(costly)} parts that cost a point or more are not compared with what costs as much: fewer "
             f"than {FEWEST_CONTROLS} random sets of their layer cost as much, within {100 * TOLERANCE:g} %"
         )
     endless = sum(row.get("not_finite", 0) for row in rows)

@@ -18,18 +18,11 @@ from modularity.significance import FEWEST_CONTROLS, adjusted, centred, combine_
 from modularity.significance import fisher_p_value, paired_test, primary_first
 from modularity.tasks import mapped
 
-MEASURES = {"accuracy": "left", "range": "right", "spread": "right", "score": "right", "entropy": "left"}
+MEASURES = {"accuracy": "left", "range": "right", "score": "right", "entropy": "left"}
 """What is compared with random neurons, and the side on which a special module lies: accuracy without it, how unequally
-the classes suffer, how hard one image can drive it, and how undecided the network is about that image.
-
-How unequally they suffer is measured twice, by the largest drop minus the smallest in units of the mean drop: the
-range is compared with that of as many random neurons (Casper et al. 2021).  But it falls with the mean drop, whatever
-was silenced, so that parts that matter more look more general.  The spread is compared with that of random neurons that
-cost as much; but as these are more, of mixed classes, parts that matter more look more special.  What is a specialist
-is one by both."""
-FAMILIES = ("accuracy", "range"), ("spread",), ("score", "entropy")
-"""The p-values of lesions, and those of images, are corrected for their number apart, as in the paper, which has no
-spread."""
+the classes suffer, how hard one image can drive it, and how undecided the network is about that image."""
+FAMILIES = ("accuracy", "range"), ("score", "entropy")
+"""The p-values of lesions, and those of images, are corrected for their number apart."""
 KEPT = "p", "p_conservative", "log_p", "effect"
 """What is said of each network where many are pooled."""
 KINDS = "clusters", "random"
@@ -38,14 +31,20 @@ LARGEST_SHARE = 0.99
 EXCESS = {
     "accuracy": ("points", lambda row: 100 * (row["random_change"] - row["change"])),
     "range": ("ratio", lambda row: log_ratio(row["range"], row["random_range"])),
-    "spread": ("ratio", lambda row: row["spread_effect"]),
     "score": ("ratio", lambda row: log_ratio(row["score"], row["random_score"])),
     "entropy": ("nats", lambda row: row["entropy"] - row["random_entropy"]),
 }
 """How much more each measure is in a part than in its random sets, in plain units: points of balanced accuracy lost,
 nats of entropy, and logarithms of ratios."""
-BOUNDS = {"number": EXCESS["range"][1], "cost": EXCESS["spread"][1]}
-"""Logarithms of how many times as unequally classes suffer as without random neurons: as many, or as costly ones."""
+BOUNDS = {
+    "number": EXCESS["range"][1],
+    "cost": lambda row: log_ratio(row["range"], row["matched_range"]),
+}
+"""How many times as unequally the classes suffer as without random neurons, as logarithms: as many, or as costly ones.
+
+The range falls with the mean drop, whatever is silenced, so that beside as many neurons, which cost less, parts that
+matter look more general than they are.  Beside as costly ones, which are more and of mixed classes, they look more
+special.  What is a specialist is one by both."""
 PRIMARY = {"measure": "accuracy", "partitioning": "weights, global"}
 """The one comparison, in the first condition, that a conclusion may rest on; all others are exploratory."""
 
@@ -76,7 +75,7 @@ def measured_parts(networks, clusters, draws, seed, data_dir, device, jobs):
         images_per_class = network.data.test_images_per_class(data_dir)
         for part in its_parts:
             part["row"] |= _lesions(part, network.data.classes, images_per_class)
-    _measure_spread(tested, data_dir, device, jobs)
+    _measure_matched(tested, data_dir, device, jobs)
     _measure_images(pairs, seed, device, jobs)
     return parts
 
@@ -116,8 +115,8 @@ def _lesions(part, classes, images_per_class):
     return row | {"spread": float((drops[0].max() - drops[0].min()) / unit)}
 
 
-def _measure_spread(tested, data_dir, device, jobs):
-    """Compare parts that cost at least LEAST_LOSS with random sets that cost as much; add to the rows what these say.
+def _measure_matched(tested, data_dir, device, jobs):
+    """Silence random neurons that cost as much as parts that cost at least LEAST_LOSS; add to the rows what these say.
 
     tested: [(network, its parts, alive, generator)], as for `measure_matched`, but of all layers.
     """
@@ -130,26 +129,18 @@ def _measure_spread(tested, data_dir, device, jobs):
         measure_matched(groups, data_dir, device, jobs)
     for network, parts, *_ in groups:
         for part in parts:
-            part["row"] |= _spread(part, network.data.test_images_per_class(data_dir))
+            part["row"] |= _matched_row(part, network.data.test_images_per_class(data_dir))
 
 
-def _spread(part, images_per_class):
-    """How unequally the classes suffer without a part, beside random neurons that cost as much.
-
-    matched_n: how many sets of such neurons there are.  If there are FEWEST_CONTROLS, also their means matched_neurons,
-    matched_loss and matched_range, spread_ratio, which is the part's range over that, its logarithm spread_effect, and
-    p-values.
-    """
-    matched = part["matched"]
-    if len(matched) < FEWEST_CONTROLS:
-        return {"matched_n": len(matched)}
-    drops, unit = exact_drops(part["hits"][0], torch.cat([part["hits"][1:2], matched]), images_per_class)
-    ranges = class_range(drops)
-    row = {"matched_n": len(matched), "matched_neurons": float(part["matched_neurons"].double().mean())}
-    row["matched_loss"] = float(drops[1:].mean() / unit)
-    own, others = float(ranges[0]), float(ranges[1:].mean())
-    row |= {"matched_range": others, "spread_ratio": own / others if others else numpy.nan}
-    return row | {"spread_effect": log_ratio(own, others)} | _compared("spread", ranges, complete=False)
+def _matched_row(part, images_per_class):
+    """matched_n, how many sets of random neurons cost as much as a part; of FEWEST_CONTROLS also their means:
+    matched_neurons, matched_loss and matched_range."""
+    row = {"matched_n": len(part["matched"])}
+    if row["matched_n"] < FEWEST_CONTROLS:
+        return row
+    drops, unit = exact_drops(part["hits"][0], part["matched"], images_per_class)
+    row |= {"matched_neurons": float(part["matched_neurons"].double().mean())}
+    return row | {"matched_loss": float(drops.mean() / unit), "matched_range": float(class_range(drops).mean())}
 
 
 def _measure_images(pairs, seed, device, jobs):
@@ -200,7 +191,7 @@ def summary(rows):
     line |= {status.replace(" ", "_"): statuses.count(status) for status in ("tested", "too small", "the whole layer")}
     for measure in MEASURES:
         measured = [row for row in rows if f"{measure}_p" in row]
-        draws = [row["matched_n" if measure == "spread" else "random_n"] for row in measured]
+        draws = [row["random_n"] for row in measured]
         line[f"{measure}_n"] = len(measured)
         for p in (f"{measure}_p", f"{measure}_p_conservative"):
             line[p] = fisher_p_value([row[p] for row in measured], draws)
@@ -269,14 +260,14 @@ def paired_tests(summaries):
 def specialist_bounds(rows):
     """How many times as unequally classes suffer without parts that cost enough as without random neurons.
 
-    A row per condition, partitioning and kind, of parts that have a `spread_ratio`: number_mean and cost_mean, beside
+    A row per condition, partitioning and kind, of parts that have a matched_range: number_mean and cost_mean, beside
     as many and beside as costly neurons, geometric means over seeds, with 95 % intervals, _low and _high.  The first is
     too low of what matters, the second too high; so the reading is "specialised" only where both lie above 1, "general"
     where both lie below, and else "undecided".
     rows: of `measured_parts`.
     """
     bounds = []
-    for group in grouped([row for row in rows if "spread_ratio" in row], "condition", "partitioning", "kind"):
+    for group in grouped([row for row in rows if "matched_range" in row], "condition", "partitioning", "kind"):
         line = {key: group[0][key] for key in ("condition", "partitioning", "kind")}
         line |= {"parts": len(group), "seeds": len(by_seed(group))}
         for name, excess in BOUNDS.items():

@@ -103,7 +103,7 @@ def test_parts_of_random_partitions_are_the_controls_of_specialisation(monkeypat
     assert [group[0]["condition"] for group in conditions] == ["ordinary", CONTROL]
     for group in conditions:
         measures = [row["test"].split(",")[0] for row in group]
-        assert set(measures) == {"accuracy", "range", "spread", "score", "entropy"}
+        assert set(measures) == {"accuracy", "range", "score", "entropy"}
         assert all(0 <= row["p"] <= 1 for row in group)
 
 

@@ -92,23 +92,20 @@ def test_the_summary_of_a_network_by_hand():
     ]
     images = {"score_p": 0.3, "score_p_conservative": 0.35, "score_effect": 1.25}
     images |= {"entropy_p": 1, "entropy_p_conservative": 1, "entropy_effect": math.nan}
-    spread = {"spread_p": 0.1, "spread_p_conservative": 0.2, "spread_effect": math.log(2)}
     rows = [part(**MEASURED, **lesions[0], **images)]
-    rows += [part(random_n=4, **MEASURED | {"random_change": 0.01}, **lesions[1], **spread)]
+    rows += [part(random_n=4, **MEASURED | {"random_change": 0.01}, **lesions[1])]
     rows += [part(status="too small"), part(status="the whole layer"), part(status="too small")]
     line = summary(rows)
     about = {"condition": "pruned", "partitioning": "weights", "kind": "clusters", "network": 0, "seed": 5}
     about |= {"tested": 2, "too_small": 2, "the_whole_layer": 1}
     assert {key: line[key] for key in about} == about
-    assert [line[f"{measure}_n"] for measure in MEASURES] == [2, 0, 1, 1, 1]
+    assert [line[f"{measure}_n"] for measure in MEASURES] == [2, 0, 1, 1]
     for name, shifted in (("p", (0.025, 0.1)), ("p_conservative", (0.075, 0.3))):
         expected = stats.chi2.sf(-2 * sum(map(math.log, shifted)), df=4)
         assert line[f"accuracy_{name}"] == pytest.approx(expected, rel=1e-9)
     assert line["accuracy_log_p"] == pytest.approx(-(math.log(0.025) + math.log(0.1)) / 2)
     assert (line["accuracy_effect"], line["score_effect"]) == (1, 1.25)
-    assert (line["spread_p"], line["spread_p_conservative"]) == pytest.approx((0.075, 0.175)), "of 19, not of 4"
     assert line["accuracy_excess"] == pytest.approx((1 + 3) / 2)  # points
-    assert line["spread_excess"] == line["spread_effect"] == pytest.approx(math.log(2))
     assert line["score_excess"] == pytest.approx(math.log(6 / 4))
     assert line["entropy_excess"] == pytest.approx(-0.25)
     assert math.isnan(line["range_excess"])
@@ -139,11 +136,11 @@ def test_the_summary_of_many_networks_by_hand():
 
 
 def test_p_values_are_corrected_within_families_and_kinds():
-    """Of two partitionings: lesions by 2 x 2 tests, images by 2 x 2, the spread by 2; random clusters on their own."""
-    names = ("accuracy", "range", "score", "entropy", "spread")
+    """Of two partitionings: lesions by 2 x 2 tests, images by 2 x 2; random clusters on their own."""
+    names = ("accuracy", "range", "score", "entropy")
     p_values = {
-        "clusters": [(0.01, 0.04, 0.02, 1, 0.03), (0.03, 0.5, 1, 1, 0.8)],
-        "random": [(0.04, 0.8, 1, 1, 0.3), (0.9, 1, 1, 0.2, 0.4)],
+        "clusters": [(0.01, 0.04, 0.02, 1), (0.03, 0.5, 1, 1)],
+        "random": [(0.04, 0.8, 1, 1), (0.9, 1, 1, 0.2)],
     }
     lines = [
         {"kind": kind, "place": place}
@@ -160,10 +157,10 @@ def test_p_values_are_corrected_within_families_and_kinds():
         ("random", 1),
     ]
     adjusted = [[line[f"{name}_adjusted_p"] for name in names] for line in found]
-    assert adjusted[0] == pytest.approx([0.04, 0.16 / 3, 0.08, 1, 0.06])
-    assert adjusted[1] == pytest.approx([0.16 / 3, 0.5, 1, 1, 0.8])
-    assert adjusted[2] == pytest.approx([0.16, 1, 1, 1, 0.4])
-    assert adjusted[3] == pytest.approx([1, 1, 1, 0.8, 0.4])
+    assert adjusted[0] == pytest.approx([0.04, 0.16 / 3, 0.08, 1])
+    assert adjusted[1] == pytest.approx([0.16 / 3, 0.5, 1, 1])
+    assert adjusted[2] == pytest.approx([0.16, 1, 1, 1])
+    assert adjusted[3] == pytest.approx([1, 1, 1, 0.8])
     assert {line[f"{name}_adjusted_p_conservative"] for line in found for name in names} == {1}
 
 
@@ -182,7 +179,7 @@ def test_clusters_against_random_partitions_by_hand():
     """Two networks of one seed are one; what one kind lacks is not compared; ratios are those of geometric means."""
     values = {(0, 5): (3.0, 1.0), (1, 5): (5.0, 1.0), (2, 6): (2.0, 1.0), (3, 7): (9.0, math.nan)}
     tests = paired_tests(summaries(values))
-    assert [row["measure"] for row in tests] == ["accuracy", "range", "spread", "score", "entropy"]
+    assert [row["measure"] for row in tests] == ["accuracy", "range", "score", "entropy"]
     for row in tests:
         plain = numpy.log if row["unit"] == "ratio" else float
         assert row["seeds"] == 2
@@ -193,11 +190,11 @@ def test_clusters_against_random_partitions_by_hand():
         assert (plain(row["low"]), plain(row["high"])) == pytest.approx(interval)
         assert (row["p"], row["smallest_p"], row["direction"]) == (0.5, 0.5, 1)
     units = {row["measure"]: row["unit"] for row in tests}
-    assert units == {"accuracy": "points", "range": "ratio", "spread": "ratio", "score": "ratio", "entropy": "nats"}
+    assert units == {"accuracy": "points", "range": "ratio", "score": "ratio", "entropy": "nats"}
 
 
 def test_bounds_of_specialists_by_hand():
-    """Parts of one seed are one; those without a spread do not count."""
+    """Parts of one seed are one; those that are not matched do not count."""
 
     about = {"condition": "pruned", "partitioning": "weights, global", "kind": "clusters"}
 
@@ -206,8 +203,8 @@ def test_bounds_of_specialists_by_hand():
             {"network": n, "seed": seed, "range": 8, "random_range": 8 / by_number, **about}
             for n, (seed, by_number, _) in enumerate(pairs)
         ]
-        spread = [{"spread_ratio": by_cost, "spread_effect": math.log(by_cost)} for *_, by_cost in pairs]
-        (line,) = specialist_bounds([row | own for row, own in zip(rows, spread)] + [rows[0] | {"range": 0.1}])
+        matched = [row | {"matched_range": 8 / by_cost} for row, (*_, by_cost) in zip(rows, pairs)]
+        (line,) = specialist_bounds([*matched, rows[0] | {"range": 0.1}])
         return line
 
     line = bounds([(5, 2, 4), (5, 8, 16), (6, 2, 4)])
@@ -232,7 +229,7 @@ def test_one_comparison_is_primary_and_the_others_are_corrected():
     assert (first["condition"], first["role"], first["p"]) == ("pruned", "primary", 2 / 2**6)
     assert "adjusted_p" not in first
     assert {row["role"] for row in others} == {"exploratory"}
-    assert len(others) == 3 * 5 - 1
+    assert len(others) == 3 * 4 - 1
     expected = stats.false_discovery_control([row["p"] for row in others])
     assert [row["adjusted_p"] for row in others] == pytest.approx(expected)
     assert len(set(expected)) > 1
@@ -283,15 +280,11 @@ def test_what_is_measured_of_parts_follows_from_their_lesions_and_images():
             matched = (shares[0] - part["matched"].double() / labels.bincount()).numpy()
             assert row["matched_n"] == len(matched) <= 19
             assert abs(matched.mean(1) + row["change"]) == pytest.approx(0, abs=-0.2 * row["change"] + 1e-9)
-            assert ("spread_p" in row) == (len(matched) == 19)
-        if "spread_p" in row:
-            ranges = class_range(matched)
+            assert ("matched_range" in row) == (len(matched) == 19)
+        if "matched_range" in row:
             assert row["matched_loss"] == pytest.approx(matched.mean())
-            assert row["matched_range"] == pytest.approx(ranges.mean())
-            assert row["spread_ratio"] == pytest.approx(row["range"] / ranges.mean())
-            assert row["spread_effect"] == pytest.approx(math.log(row["spread_ratio"]))
-            beyond = (ranges > row["range"] + 1e-9).sum(), (ranges > row["range"] - 1e-9).sum()
-            assert (row["spread_p"], row["spread_p_conservative"]) == pytest.approx([(1 + n) / 20 for n in beyond])
+            assert row["matched_range"] == pytest.approx(class_range(matched).mean())
+            assert row["matched_neurons"] == part["matched_neurons"].double().mean()
         if "picture" in part:
             own, other = torch.from_numpy(part["picture"]["images"])
             layer = row["layer"] - 1
