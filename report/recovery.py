@@ -20,7 +20,8 @@ MOST_LETTERS = 30
 SCORE_NAMES = {"adjusted_rand": "adjusted Rand index", "homogeneity": "homogeneity, chance-corrected"}
 POWER_PANELS = {
     "candidates": ("candidates", ""),
-    "n-cut": ("clusterability", ""),
+    "n-cut, with pixels": ("clusterability", "with pixels, "),
+    "n-cut, without pixels": ("clusterability", "without pixels, "),
     "importance": ("specialization", "accuracy, "),
     "coherence": ("specialization", "score, "),
     "similarity, upstream": ("similarity", "forward_"),
@@ -146,7 +147,7 @@ def plot_power(lines, title):
     figure, panels = figure_of(*size, title, lines_of_panels, columns, sharey=True)
     for axes, (name, (start, tests)) in zip(panels.flat, drawn.items()):
         axes.axhline(100 * LEVEL, **DASHED | {"color": RED}, label=f"level: {100 * LEVEL:g} %")
-        for place, (group, look) in enumerate(zip(tests, LOOKS)):
+        for place, (group, look) in enumerate(zip(tests, LOOKS[: len(tests)], strict=True)):
             group = [line | {key: 100 * line[key] for key in ("share", "low", "high")} for line in group]
             test = group[0]["test"]
             label = test.removeprefix(start) if start.endswith(" ") else test

@@ -77,7 +77,12 @@ READINGS = {
     ("candidates", "importance, the same rule around non-candidates"): "does not notice halves; its no says nothing",
     ("clusterability", "with pixels, layer"): "notices halves; and calls ordinary networks modular, too",
     ("clusterability", "with pixels, layer_nonzero"): "keeps zeros in their places, and cannot see wires that are cut",
+    ("clusterability", "with pixels, strength"): "notices some halves, and calls ordinary networks modular more often",
     ("clusterability", "without pixels, layer"): "tells halves from none",
+    (
+        "clusterability",
+        "without pixels, strength",
+    ): "notices some halves, and some ordinary networks; its no says little",
     ("specialization", "accuracy, weights, global"): "notices halves; and most ordinary networks",
     (
         "specialization",
