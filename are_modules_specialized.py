@@ -4,8 +4,8 @@
 
 Writes to --figures-dir specialization.csv and .json (each cluster's part of each layer), specialization_networks.csv
 and .json (what they say together), specialization_tests.csv and .json (clusters against random partitions),
-specialization_bounds.csv and .json (are they specialists? if any part costs a point), and specialization_lesions,
-_digits and _images (.png, .pdf) of the first network.
+specialization_unevenness.csv and .json (how unequally classes suffer, if any part costs a point), and
+specialization_lesions, _digits and _images (.png, .pdf) of the first network.
 """
 
 import report.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
@@ -17,7 +17,7 @@ from modularity.partitions import CASPER
 from modularity.rows import defined_mean, grouped
 from modularity.significance import FEWEST_CONTROLS, beyond_all
 from modularity.specialization import KINDS, MEASURES, corrected, measured_parts, paired_tests, pooled_summary
-from modularity.specialization import specialist_bounds, summary
+from modularity.specialization import summary, unevenness
 from report.lesions import plot_class_changes, plot_lesions, plot_optimal_images
 from report.options import MOST_DRAWS, Parser, integer, run, selected_conditions
 from report.results import print_table, run_record, save_results, text
@@ -56,9 +56,9 @@ def main(argv=None):
     tests = paired_tests(summaries)
     save_results(figures / "specialization_networks", summaries, record | {"pooled": pooled, "tests": tests})
     save_results(figures / "specialization_tests", tests, record)
-    bounds = specialist_bounds(rows)
-    if bounds:
-        save_results(figures / "specialization_bounds", bounds, record)
+    uneven = unevenness(rows)
+    if uneven:
+        save_results(figures / "specialization_unevenness", uneven, record)
     drawn = draw(networks, parts, figures)
 
     print("p of each network (Fisher), and mean effects (1: like random neurons):")
@@ -79,9 +79,9 @@ def main(argv=None):
         columns[f"e {measure}"] = f"{{{measure}_mean_effect:.2f}} ± {{{measure}_effect_se:.2f}}"
     print_table([line | all_networks(line) for line in pooled], columns)
     print_tests(tests)
-    print_bounds(bounds)
+    print_unevenness(uneven)
     print(
-        f"saved {figures}/specialization{{,_networks,_tests{',_bounds' if bounds else ''}}}.{{csv,json}}"
+        f"saved {figures}/specialization{{,_networks,_tests{',_unevenness' if uneven else ''}}}.{{csv,json}}"
         + "".join(f" and {name}.{{png,pdf}}" for name in drawn)
     )
     for note in notes(rows):
@@ -179,18 +179,16 @@ def print_tests(tests):
     print_table([{"adjusted_p": None} | line for line in tests], columns)
 
 
-def print_bounds(bounds):
+def print_unevenness(lines):
     """How unequally classes suffer, beside as many and as costly neurons."""
-    if not bounds:
+    if not lines:
         return
     print("\nhow many times as unequally classes suffer without parts that cost a point or more as without random")
-    print(
-        "neurons: as many, which cost less and make it too low, or as costly ones, which are more and make it too high:"
-    )
-    columns = {key: f"{{{key}}}" for key in ("condition", "partitioning", "kind", "parts", "seeds")}
+    print("neurons: as many, which cost less and make it too low, or as costly ones, which are more (95 % intervals):")
+    columns = {key: f"{{{key}}}" for key in ("condition", "partitioning", "layer", "kind", "parts", "seeds")}
     for name, header in (("number", "as many"), ("cost", "as costly")):
         columns |= {header: f"{{{name}_mean:.2f}}", f"95 % of {name}": f"{{{name}_low:.2f}} to {{{name}_high:.2f}}"}
-    print_table(bounds, columns | {"reading": "{reading}"})
+    print_table(lines, columns)
 
 
 def primary_result(test):

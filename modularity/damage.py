@@ -1,7 +1,7 @@
 """Damage: random neurons that cost a network as much as those of a part do.
 
 As many random neurons cost less than a part that matters, and what a small damage does to the classes is no measure for
-a large one.  More of them cost as much; but the more neurons there are, the more evenly their classes are mixed.
+a large one.  More of them cost as much; but more neurons mix their classes.
 """
 
 import torch
@@ -45,7 +45,10 @@ def as_costly(cost, costs):
 
 
 def _sets_of_layer(network, layer, alive, generator):
-    """DRAWS random sets of one neuron of a layer, of two, ..., of all but one: boolean [sets, hidden neurons]."""
+    """DRAWS random sets of one neuron of a layer, of two, ..., of all but one: boolean [sets, hidden neurons].
+
+    Each stands there once, so that where there are few of a number there are fewer than DRAWS of it.
+    """
     widths = list(network.model.hidden_sizes)
     places = torch.arange(sum(widths)).split(widths)[layer - 1]
     places = places[alive[places]]
@@ -53,7 +56,7 @@ def _sets_of_layer(network, layer, alive, generator):
     ranks = torch.rand(len(numbers), len(places), generator=generator).argsort(dim=1).argsort(dim=1)
     sets = torch.zeros(len(numbers), sum(widths), dtype=torch.bool)
     sets[:, places] = ranks < numbers.unsqueeze(1)
-    return sets
+    return torch.stack([*dict(zip(map(tuple, sets.tolist()), sets)).values()]) if len(sets) else sets
 
 
 def _costs(intact, hits, images):

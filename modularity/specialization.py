@@ -1,6 +1,7 @@
 """Specialisation: importance and coherence of the parts of clusters, beside random neurons (Casper et al. 2021)."""
 
-from itertools import product
+from itertools import chain, product
+from operator import itemgetter
 
 import numpy
 import scipy
@@ -36,15 +37,15 @@ EXCESS = {
 }
 """How much more each measure is in a part than in its random sets, in plain units: points of balanced accuracy lost,
 nats of entropy, and logarithms of ratios."""
-BOUNDS = {
+BESIDE = {
     "number": EXCESS["range"][1],
     "cost": lambda row: log_ratio(row["range"], row["matched_range"]),
 }
 """How many times as unequally the classes suffer as without random neurons, as logarithms: as many, or as costly ones.
 
 The range falls with the mean drop, whatever is silenced, so that beside as many neurons, which cost less, parts that
-matter look more general than they are.  Beside as costly ones, which are more and of mixed classes, they look more
-special.  What is a specialist is one by both."""
+matter look more general than they are.  Beside as costly ones, which are more and of mixed classes, they tend to look
+more special."""
 PRIMARY = {"measure": "accuracy", "partitioning": "weights, global"}
 """The one comparison, in the first condition, that a conclusion may rest on; all others are exploratory."""
 
@@ -112,7 +113,7 @@ def _lesions(part, classes, images_per_class):
     row["not_finite"] = int((~finite).sum())
     row |= _compared("range", ranges, part["complete"])
     row["range_effect"] = range_effect(ranges[0], ranges[1:])
-    return row | {"spread": float((drops[0].max() - drops[0].min()) / unit)}
+    return row
 
 
 def _measure_matched(tested, data_dir, device, jobs):
@@ -257,26 +258,23 @@ def paired_tests(summaries):
     return primary_first(tests, next(row for row in tests if first.items() <= row.items()))
 
 
-def specialist_bounds(rows):
+def unevenness(rows):
     """How many times as unequally classes suffer without parts that cost enough as without random neurons.
 
-    A row per condition, partitioning and kind, of parts that have a matched_range: number_mean and cost_mean, beside
-    as many and beside as costly neurons, geometric means over seeds, with 95 % intervals, _low and _high.  The first is
-    too low of what matters, the second too high; so the reading is "specialised" only where both lie above 1, "general"
-    where both lie below, and else "undecided".
+    A row per condition, partitioning, layer and kind, of parts that have a matched_range: number_mean and cost_mean,
+    what is BESIDE them, geometric means over seeds, with 95 % intervals, _low and _high, that are not corrected for
+    their number.
     rows: of `measured_parts`.
     """
-    bounds = []
-    for group in grouped([row for row in rows if "matched_range" in row], "condition", "partitioning", "kind"):
-        line = {key: group[0][key] for key in ("condition", "partitioning", "kind")}
-        line |= {"parts": len(group), "seeds": len(by_seed(group))}
-        for name, excess in BOUNDS.items():
+    lines, keys = [], ("condition", "partitioning", "layer", "kind")
+    compared = grouped([row for row in rows if "matched_range" in row], "condition", "partitioning")
+    for group in chain.from_iterable(grouped(sorted(own, key=itemgetter("layer")), *keys) for own in compared):
+        line = {key: group[0][key] for key in keys} | {"parts": len(group), "seeds": len(by_seed(group))}
+        for name, excess in BESIDE.items():
             found = over_seeds([row | {name: excess(row)} for row in group], name, f"{name}_")
             line |= {key: float(numpy.exp(value)) for key, value in found.items()}
-        above = all(line[f"{name}_low"] > 1 for name in BOUNDS)
-        below = all(line[f"{name}_high"] < 1 for name in BOUNDS)
-        bounds.append(line | {"reading": "specialised" if above else "general" if below else "undecided"})
-    return bounds
+        lines.append(line)
+    return lines
 
 
 def _contrast(lines, key):

@@ -24,7 +24,7 @@ from modularity.specialization import (
     measured_parts,
     paired_tests,
     pooled_summary,
-    specialist_bounds,
+    unevenness,
     summary,
 )
 
@@ -193,30 +193,24 @@ def test_clusters_against_random_partitions_by_hand():
     assert units == {"accuracy": "points", "range": "ratio", "score": "ratio", "entropy": "nats"}
 
 
-def test_bounds_of_specialists_by_hand():
-    """Parts of one seed are one; those that are not matched do not count."""
-
-    about = {"condition": "pruned", "partitioning": "weights, global", "kind": "clusters"}
-
-    def bounds(pairs):
-        rows = [
-            {"network": n, "seed": seed, "range": 8, "random_range": 8 / by_number, **about}
-            for n, (seed, by_number, _) in enumerate(pairs)
-        ]
-        matched = [row | {"matched_range": 8 / by_cost} for row, (*_, by_cost) in zip(rows, pairs)]
-        (line,) = specialist_bounds([*matched, rows[0] | {"range": 0.1}])
-        return line
-
-    line = bounds([(5, 2, 4), (5, 8, 16), (6, 2, 4)])
-    assert (line["parts"], line["seeds"], line["reading"]) == (3, 2, "undecided")
+def test_unevenness_by_hand():
+    """Layer by layer; parts of one seed are one; those that are not matched do not count."""
+    about = {"condition": "pruned", "partitioning": "weights, global", "kind": "clusters", "range": 8}
+    rows = [
+        about
+        | {"network": n, "layer": layer, "seed": seed, "random_range": 8 / by_number, "matched_range": 8 / by_cost}
+        for n, (layer, seed, by_number, by_cost) in enumerate([(2, 5, 2, 4), (2, 5, 8, 16), (1, 6, 3, 1), (2, 6, 2, 4)])
+    ]
+    not_matched = about | {"network": 9, "layer": 2, "seed": 9, "random_range": 1}
+    single, line = unevenness([*rows, not_matched])
+    assert (single["layer"], single["parts"], single["number_mean"]) == (1, 1, pytest.approx(3))
+    assert math.isnan(single["number_low"])
+    assert (line["layer"], line["kind"], line["parts"], line["seeds"]) == (2, "clusters", 3, 2)
     for name, logs in (("number", [math.log(4), math.log(2)]), ("cost", [math.log(8), math.log(4)])):
         assert line[f"{name}_mean"] == pytest.approx(math.exp(numpy.mean(logs)))
         interval = stats.ttest_1samp(logs, 0).confidence_interval()
         assert (line[f"{name}_low"], line[f"{name}_high"]) == pytest.approx(tuple(map(math.exp, interval)))
-    assert bounds([(0, 1.9, 2.9), (1, 2, 3), (2, 2.1, 3.1)])["reading"] == "specialised"
-    assert bounds([(0, 0.5, 0.9), (1, 0.6, 0.8), (2, 0.5, 0.8)])["reading"] == "general"
-    assert bounds([(0, 0.5, 1.9), (1, 0.6, 1.8), (2, 0.5, 1.8)])["reading"] == "undecided"
-    assert specialist_bounds([{"condition": "pruned"}]) == []
+    assert unevenness([not_matched]) == []
 
 
 def test_one_comparison_is_primary_and_the_others_are_corrected():
@@ -274,7 +268,6 @@ def test_what_is_measured_of_parts_follows_from_their_lesions_and_images():
         assert row["range_effect"] >= 0 and row["not_finite"] == (~numpy.isfinite(spread)).sum()
         if numpy.isfinite(spread[1:]).any():
             assert row["random_range"] == pytest.approx(spread[1:][numpy.isfinite(spread[1:])].mean(), rel=1e-6)
-        assert row["spread"] == pytest.approx(changes[0].max() - changes[0].min())
         assert ("matched" in part) == ("matched_n" in row) == (row["change"] <= -0.01)
         if "matched" in part:
             matched = (shares[0] - part["matched"].double() / labels.bincount()).numpy()

@@ -3,7 +3,7 @@
 from pages.candidates import candidate_tests, points
 from pages.cells import FIGURES, interval, with_half_interval
 from pages.similarity import similarity_record
-from pages.specialization import bound, contrast
+from pages.specialization import beside, contrast, unevenness
 from runs import table
 
 SPECIALIZATION = FIGURES / "specialization" / "specialization_tests.csv"
@@ -45,12 +45,8 @@ def lines():
     tests = {(line["condition"], line["partitioning"], line["measure"]): line for line in table(SPECIALIZATION)}
     cost = [contrast(tests[condition, "weights, global", "accuracy"], sign="+") for condition in ("pruned", "unpruned")]
     yield "pruned {}, unpruned {}".format(*cost)
-    of_clusters = {
-        line["condition"]: bound(line, "cost")
-        for line in table(FIGURES / "specialization" / "specialization_bounds.csv")
-        if (line["partitioning"], line["kind"]) == ("weights, global", "clusters")
-    }
-    yield "(an upper bound): pruned {pruned}, unpruned {unpruned}".format(**of_clusters)
+    first, last = (unevenness()["pruned", "weights, global", layer, "clusters"] for layer in ("1", "4"))
+    yield f"layer 1 {beside(first, 'cost')}, layer 4 {beside(last, 'cost')}"
 
 
 def gaps_of(folder):

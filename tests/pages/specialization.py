@@ -31,17 +31,31 @@ def importance_table():
             yield row(line["condition"], line["partitioning"], *means, contrast(line, sign="+"), p, line["role"])
 
 
-def bound(line, name):
+FEWEST_SEEDS = 5
+"""Of what is compared layer by layer, that the page shows."""
+
+
+def beside(line, name):
+    """How many times as unequally classes suffer as without random neurons."""
     return interval(*(line[f"{name}_{end}"] for end in ("low", "mean", "high")), 2)
 
 
-def bounds_table():
-    """A line per condition and partitioning: how unequally classes suffer, beside as many and as costly neurons."""
-    for clusters, control in grouped(table(FOLDER / "specialization_bounds.csv"), "condition", "partitioning"):
-        cells = [clusters["condition"], clusters["partitioning"], clusters["parts"], clusters["seeds"]]
-        cells += [bound(clusters, name) for name in ("number", "cost")]
-        cells.append(" / ".join(number(control[f"{name}_mean"]) for name in ("number", "cost")))
-        yield row(*cells, f"{control['parts']}", clusters["reading"])
+def unevenness():
+    return {
+        (line["condition"], line["partitioning"], line["layer"], line["kind"]): line
+        for line in table(FOLDER / "specialization_unevenness.csv")
+    }
+
+
+def unevenness_table():
+    """A line per condition, partitioning and layer: how unequally classes suffer, beside as many and as costly."""
+    lines = unevenness()
+    for (*about, kind), line in lines.items():
+        if kind == "clusters" and int(line["seeds"]) >= FEWEST_SEEDS:
+            control = lines.get((*about, "random"))
+            cells = [*about, line["parts"], line["seeds"], beside(line, "number"), beside(line, "cost")]
+            means = [number(control[f"{name}_mean"]) for name in ("number", "cost")] if control else ["–", "–"]
+            yield row(*cells, f"{' / '.join(means)} ({control['parts'] if control else 0})")
 
 
 def coherence_table():
@@ -72,7 +86,13 @@ def paper_table():
 
 
 def p_values(kind, *measures):
-    return [p for line in pooled() if line["kind"] == kind for measure in measures for p in line[f"{measure}_p"]]
+    return [
+        p
+        for line in pooled()
+        if line["kind"] == kind
+        for measure in measures
+        for p in line[f"{measure}_p_conservative"]
+    ]
 
 
 def significant(p):
@@ -142,4 +162,4 @@ def claims():
 
 
 def lines():
-    yield from (*sentences(), *importance_table(), *bounds_table(), *coherence_table(), *paper_table(), *claims())
+    yield from (*sentences(), *importance_table(), *unevenness_table(), *coherence_table(), *paper_table(), *claims())
