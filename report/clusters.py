@@ -56,7 +56,9 @@ def draw_gaps(axes, rows, nulls):
             gaps = column(group, f"{null}_gap").tolist()
             mean, low, high = (over_seeds(group, f"{null}_gap")[key] for key in ("mean", "low", "high"))
             if gaps in drawn:  # without zeros there are no places to keep
-                axes.annotate("the same", (mean, height), (-8, 0), ha="right", va="center", fontsize=7, **OFFSET)
+                inwards, side, end = (-6, "right", low) if mean > 0 else (6, "left", high)
+                place_of = mean if numpy.isnan(end) else end, height
+                axes.annotate("the same", place_of, (inwards, 0), ha=side, va="center", fontsize=7, **OFFSET)
                 gaps, mean = [], numpy.nan  # nothing but the name in the legend
             drawn.append(gaps)
             axes.scatter(gaps, [height] * len(gaps), marker=marker, color=color, **faint)

@@ -24,7 +24,7 @@ READING_LOOKS = ("v", style.VIOLET), ("<", style.BLUE), (">", style.ORANGE), ("o
 READING_MARKS = {
     reading: (*look, reading or "each matters without the other")
     for reading, look in zip(READINGS.values(), READING_LOOKS)
-} | {UNDECIDED: ("X", "#b8a98f", "undecided (pale: within which an effect is nothing)")}
+} | {UNDECIDED: ("X", "#b8a98f", "undecided")}
 
 
 def lesion_kind(row):
@@ -106,7 +106,7 @@ def plot_dependencies(pairs):
     and `high` (fractions); a mark for each.
     """
     title = "Important sub-modules X and Y of different layers, X in the earlier one: change of balanced accuracy when"
-    title += "\none is silenced and the other already is (points, 95 % interval over test images; log beyond ±1)"
+    title += "\none is silenced and the other already is (points, 95 % interval over test images; log beyond ±1, the pale bands: nothing)"
     groups = grouped(pairs, "condition")
     figure, [panels] = figure_of(1 + 4 * len(groups), 5.2, title, columns=len(groups), sharex=True, sharey=True)
     equivalence = {"color": style.PALE, "alpha": 0.3, "linewidth": 0, "zorder": 0}
@@ -120,7 +120,9 @@ def plot_dependencies(pairs):
             axes.errorbar(x, y, y_bars, x_bars, fmt=marker, **look, markeredgewidth=0.4, label=name)
         n = len(group), len(grouped(group, "network"))
         axes.set(title="{}: {} pairs of {} networks".format(group[0]["condition"], *n))
-        axes.set(xlabel="X, without Y", xscale="symlog", yscale="symlog")
+        axes.set_xlabel("X, without Y")
+        axes.set_xscale("symlog", linthresh=100 * EQUIVALENCE, linscale=0.3)
+        axes.set_yscale("symlog", linthresh=100 * EQUIVALENCE, linscale=0.3)
     for axis in (panels[0].xaxis, panels[0].yaxis):  # of all panels, which share them
         axis.set_major_formatter("{x:g}")
     panels[0].set_ylabel("Y, without X")

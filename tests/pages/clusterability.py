@@ -6,10 +6,11 @@ from pages.cells import FIGURES, interval, number, p_value, published_values, ra
 from runs import record, table
 
 from modularity.clusterability import NULLS as WEIGHT_NULLS
-from modularity.lesions import MATTERS, NOTHING
-from modularity.rows import grouped
+from modularity.lesions import NOTHING
+from modularity.rows import grouped, mean_interval
+from modularity.significance import beyond_all
 
-LOSSES = "change", "random_change"
+NOT_JUDGED = "small", "complete"
 
 
 def below_shuffles(rows, null):
@@ -157,31 +158,44 @@ def published_lesion_table():
         yield row(*cells, " / ".join([*pairs, "–"]))
 
 
+def lost_beyond_random(line):
+    """Points of balanced accuracy."""
+    return 100 * (float(line["random_change"]) - float(line["change"]))
+
+
+def acts_only_through(pair):
+    """Whether X is not significant without Y, and Y is without X: what the paper reads as X acting only through Y."""
+    x, y = (
+        beyond_all(float(pair[f"{direction}_p_conservative"]), int(pair[f"{direction}_random_n"]))
+        for direction in ("x_given_y", "y_given_x")
+    )
+    return y and not x
+
+
 def lesion_sentences():
     """What the page says of lesions in words."""
     networks = record(FIGURES / "lesions" / "lesions.json")["networks"]
     last = sum(found["worst_layer"] == len(found["important_per_layer"]) for found in networks)
     yield f"That the largest loss lies in the last hidden layer holds in {last} of {len(networks)} networks"
-    important = [line for line in table(FIGURES / "lesions" / "lesions.csv") if line["category"] == "important"]
-    for group in grouped(important, "condition"):
-        lost = (number(-100 * statistics.mean(float(line[key]) for line in group), 1) for key in LOSSES)
-        yield "{} points, random neurons {}".format(*lost)
-    pairs = table(FIGURES / "lesions" / "dependencies.csv")
-    dropout, plain = grouped(pairs, "condition")
-    through = [
-        [pair for pair in group if pair["y_given_x_answer"] == MATTERS and pair["x_given_y_answer"] != MATTERS]
-        for group in (plain, dropout)
+    judged = [line for line in table(FIGURES / "lesions" / "lesions.csv") if line["category"] not in NOT_JUDGED]
+    excess = [
+        interval(
+            *mean_interval([statistics.mean(map(lost_beyond_random, own)) for own in grouped(group, "network")]), 2
+        )
+        for group in grouped(judged, "condition")
     ]
+    yield "a sub-module that is judged costs {1} points more than random neurons, with dropout {0}".format(*excess)
+    dropout, plain = grouped(table(FIGURES / "lesions" / "dependencies.csv"), "condition")
+    through = [[pair for pair in group if acts_only_through(pair)] for group in (plain, dropout)]
     lost = [-100 * float(pair["x_given_y_change"]) for pair in through[0]]
+    nothing = [sum(pair["x_given_y_answer"] == NOTHING for pair in group) for group in through]
+    counts = f"{len(lost)} of {len(plain)} pairs, with dropout {len(through[1])} of {len(dropout)}"
+    yield f"By the paper's rule X would act only through Y in {counts}"
+    yield f"but only in {nothing[0]} and {nothing[1]} of these is what X changes without Y shown to be nothing"
     assert min(lost) >= 1
     yield f"all {len(lost)} such X still cost a point or more, and {sum(loss >= 10 for loss in lost)} of them ten"
-    through = list(map(len, through))
-    nothing = [sum(pair["x_given_y_answer"] == NOTHING for pair in group) for group in (plain, dropout)]
-    counts = f"{through[0]} of {len(plain)} pairs, with dropout {through[1]} of {len(dropout)}"
-    yield f"By the paper's rule X would act only through Y in {counts}"
-    yield f"but only in {nothing[0]} and {nothing[1]} pairs is what X changes without Y shown to be nothing"
     claim = "| X acts only through Y | 11 of 23 pairs, by want of significance | "
-    yield f"{claim}by that rule {through[0]} of {len(plain)}; shown to be nothing in {nothing[0]} | not reproduced |"
+    yield f"{claim}by that rule {len(lost)} of {len(plain)}; shown to be nothing in {nothing[0]} | not reproduced |"
     p = range_of((found["fisher_p_conservative"] for found in networks if found["condition"] == "pruned"), "{:.0e}")
     yield f"pruned | Fisher p 3e-09 to 4e-07 | {p} | reproduced |"
 
