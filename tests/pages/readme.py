@@ -12,9 +12,9 @@ SPECIALIZATION = FIGURES / "specialization" / "specialization_tests.csv"
 def lines():
     """The effects in the README's table of studies."""
     fresh, mean = map(candidate_tests, ("200_networks", "200_networks_mean"))
-    yield f"{points(fresh['selectivity_same_rule'])} beyond the same rule around other neurons"
+    yield f"{points(fresh['selectivity_same_rule'])} more than other neurons with their strongest inputs"
     yield f"held at the mean {points(mean['selectivity_same_rule'])}"
-    yield f"beyond matched modules {points(fresh['selectivity_matched'])}"
+    yield f"{points(fresh['selectivity_matched'])} more than matched random modules"
     yield f"by in-degree alone {points(fresh['selectivity_matched (in-degree alone)'])}"
     scores_of = {
         line["definition"]: line
@@ -25,7 +25,7 @@ def lines():
     scores = [with_half_interval(scores_of[name], "adjusted_rand_") for name in names]
     scores.append(with_half_interval(scores_of["backward_jac"], "homogeneity_"))
     yield "weights {}, without pixels {}; activations {}; downstream gradients {}".format(*scores)
-    for rate, words in (("dropout", "mean Q with dropout from 0 to 0.7:"), ("l1", "with L1")):
+    for rate, words in (("dropout", "(modularity Q), dropout 0 to 0.7:"), ("l1", "with L1")):
         (line,) = (
             line
             for line in similarity_record("similarity")["trends"]
@@ -38,7 +38,7 @@ def lines():
     gaps, canonical = map(gaps_of, ("clusterability", "clusterability_rescaled"))
     kinds = "pruned, dropout", "pruned"
     dropout, plain = ((gaps[kind, "layer"], gaps[kind, "strength"], canonical[kind, "layer"]) for kind in kinds)
-    words = "pruned with dropout {}, beside copies that keep zeros and strengths {}, in canonical form {}"
+    words = "pruned with dropout {}, beside copies that keep zeros and strengths {}, after rescaling neurons {}"
     yield words.format(*dropout)
     yield "pruned {} and {}, {}".format(*plain)
     yield f"pruned with L1 {gaps['pruned, l1', 'layer']}"

@@ -158,6 +158,21 @@ def similarity_claims():
     )
 
 
+def similarity_sentences():
+    """What the page says in words."""
+    agreement = similarity_record("similarity")["agreement"]
+    above = [
+        statistics.mean(
+            line["similarity"] - line["shuffled"]
+            for line in agreement
+            if (line["condition"], line["group"]) == (f"dropout {rate}, l2", "CROSS")
+        )
+        for rate in ("0", "0.7")
+    ]
+    yield "by {} of 1 without dropout, by {} at 0.7".format(*map(number, above))
+
+
 def lines():
     yield from (*trend_table("similarity"), *trend_table("similarity_fixed"), *q_table())
     yield from (*families_table("similarity"), *family_contrast_table("similarity"), *similarity_claims())
+    yield from similarity_sentences()
