@@ -68,7 +68,8 @@ clusterability: filan
 	$(CLUSTERABLE) $(call FILES,$(FOUR)) $(call FILES,$(FOUR),_unpruned) --shuffles 20 --figures-dir figures/clusterability
 	$(CLUSTERABLE) $(call FILES,$(DROPOUT_OR_NOT)) $(call FILES,$(DROPOUT_OR_NOT),_unpruned) --shuffles 20 --clusters 4 \
 		--figures-dir figures/clusterability_4
-	$(CLUSTERABLE) $(call FILES,$(FOUR)) --shuffles 20 --rescale --figures-dir figures/clusterability_rescaled
+	$(CLUSTERABLE) $(call FILES,$(FOUR)) $(call FILES,$(DROPOUT_OR_NOT),_unpruned) --shuffles 20 --rescale \
+		--figures-dir figures/clusterability_rescaled
 	$(CLUSTERABLE) $(call FILES,$(DROPOUT_OR_NOT)) --shuffles 20 --lesions --figures-dir figures/lesions
 
 specialization: filan
@@ -96,6 +97,7 @@ recovery: .venv/installed
 		--save-dir mlp/planted --figures-dir figures/planted
 	$(BIN)/python are_modules_recovered.py mlp/planted/mlp_mnist0123456789.pt \
 		--power candidates,clusterability,specialization,similarity --figures-dir figures/recovery
+	$(BIN)/python are_modules_specialized.py mlp/planted/mlp_mnist0123456789.pt --figures-dir figures/recovery_specialization
 	$(PLANT) --epochs 25 --hidden-layers 16,16,16 --networks 50 --save-dir mlp/planted_16 --figures-dir figures/planted_16
 	$(BIN)/python are_modules_recovered.py mlp/planted_16/mlp_mnist0123456789.pt \
 		--definitions downstream --power candidates --figures-dir figures/recovery_16

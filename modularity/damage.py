@@ -45,10 +45,7 @@ def as_costly(cost, costs):
 
 
 def _sets_of_layer(network, layer, alive, generator):
-    """DRAWS random sets of one neuron of a layer, of two, ..., of all but one: boolean [sets, hidden neurons].
-
-    Each stands there once, so that where there are few of a number there are fewer than DRAWS of it.
-    """
+    """DRAWS random sets of one neuron of a layer, of two, ..., of all but one: boolean [sets, hidden neurons]."""
     widths = list(network.model.hidden_sizes)
     places = torch.arange(sum(widths)).split(widths)[layer - 1]
     places = places[alive[places]]
@@ -56,7 +53,7 @@ def _sets_of_layer(network, layer, alive, generator):
     ranks = torch.rand(len(numbers), len(places), generator=generator).argsort(dim=1).argsort(dim=1)
     sets = torch.zeros(len(numbers), sum(widths), dtype=torch.bool)
     sets[:, places] = ranks < numbers.unsqueeze(1)
-    return torch.stack([*dict(zip(map(tuple, sets.tolist()), sets)).values()]) if len(sets) else sets
+    return sets
 
 
 def _costs(intact, hits, images):

@@ -73,10 +73,7 @@ def test_parts_are_matched_in_cost(measured):
     part, sets = measured(serves, members, first=20, alive=alive)
     living = int(alive[20:].sum())
     assert not sets[:, ~alive].any() and not sets[:, :20].any()
-    of_number = sets.sum(1).bincount().tolist()
-    assert len(of_number) == living and set(of_number[10:-10]) == {DRAWS}
-    assert 0 < max(of_number) <= DRAWS, "fewer of one and of all but one, of which there are few"
-    assert len(sets.unique(dim=0)) == len(sets)
+    assert sets.sum(1).bincount().tolist() == [0] + [DRAWS] * (living - 1)
     own, found = costs(part["hits"][1:]).item(), costs(part["matched"])
     assert len(found) == len(part["matched_neurons"]) == FEWEST_CONTROLS
     assert (abs(found - own) <= TOLERANCE * own).all()

@@ -200,8 +200,83 @@ def lesion_sentences():
     yield f"pruned | Fisher p 3e-09 to 4e-07 | {p} | reproduced |"
 
 
+def gap(condition, null="layer", folder="clusterability"):
+    """The gap of a condition, with pixels, and its interval."""
+    key = ("with pixels", condition, null)
+    (line,) = (
+        line
+        for line in table(FIGURES / folder / "clusterability_tests.csv")
+        if (line["graph"], line["condition"], line["shuffle"]) == key
+    )
+    return interval(*(line[f"gap_{end}"] for end in ("low", "mean", "high")), 3, "+")
+
+
+def networks_of(condition, folder="clusterability"):
+    rows = table(FIGURES / folder / "clusterability.csv")
+    return [line for line in rows if (line["graph"], line["condition"]) == ("with pixels", condition)]
+
+
+def claims():
+    """What is published and what is found here, as the last table weighs it."""
+    first, second = published_values("Filan et al. 2020"), published_values("Filan et al. 2021")
+    files = "clustering_factors_mlp.csv", "mlp-ncut-cohens-d-k12-n50.csv"
+
+    def published(condition, null="layer", other=False):
+        name = f"MNIST, {condition}, 12 clusters"
+        z, below = (second[files[other], name, key] for key in (f"z, {null}", f"networks below every shuffle, {null}"))
+        return f"z {number(z['value'], 1)}, {below['value']} of {below['n']}"
+
+    def here(condition, null="layer", folder="clusterability"):
+        z = spread_of(networks_of(condition, folder), f"{null}_z", 1)
+        return f"{gap(condition, null, folder)}, z {z}"
+
+    for condition, null in (("pruned", "layer"), ("pruned, dropout", "layer")):
+        yield f"| {published(condition)} | gap {here(condition, null)} | reproduced |"
+    for condition in ("pruned, dropout", "pruned"):
+        shown = published(condition, "layer_nonzero", other=True)
+        yield f"| {shown} | gap {here(condition, 'layer_nonzero')} |"
+    others = second[files[True], "MNIST, unpruned, 12 clusters", "networks below every shuffle, layer"]
+    few = here("unpruned", folder="clusterability_4")
+    yield f"| {published('unpruned')}; of five others {others['value']} | gap {here('unpruned')}; with 4 clusters {few} |"
+    for condition in ("pruned, dropout", "pruned"):
+        name = f"MNIST, {condition}, 4 clusters"
+        quantities = "n-cut", "z, layer", "networks below every shuffle, layer"
+        n_cut, z, below = (first["mlp-clustering-stability.ipynb", name, quantity] for quantity in quantities)
+        shown = f"n-cut {number(n_cut['value'], 3)}, z {number(z['value'], 1)}, {below['value']} of {below['n']}"
+        rows = networks_of(condition, "clusterability_4")
+        found = f"{spread_of(rows, 'n_cut', 3)}, gap {here(condition, folder='clusterability_4')}"
+        yield f"| {shown} | {found}, {below_shuffles(rows, 'layer')} | reproduced |"
+    one, both = (
+        [second[files[False], f"MNIST, {kind} 5e-5, 12 clusters", "z, layer"] for kind in kinds]
+        for kinds in (("unpruned, L1", "pruned, L1"), ("pruned, L2", "unpruned, L2"))
+    )
+    z = [spread_of(networks_of(condition), "layer_z", 1) for condition in ("unpruned, l1", "pruned, l1")]
+    published_z = "z {} unpruned, {} pruned".format(*(number(line["value"], 1) for line in one))
+    yield f"| {published_z} | z {z[0]}, {z[1]} | reproduced |"
+    z = [spread_of(networks_of(condition), "layer_z", 1) for condition in ("pruned, l2", "unpruned, l2")]
+    yield f"| z {with_deviation(both[0], 1)}, {with_deviation(both[1], 1)} | z {z[0]}, {z[1]} |"
+    trained, untrained = (
+        [spread_of(networks_of(condition, folder), "n_cut", 3) for folder in ("clusterability", "clusterability_4")]
+        for condition in ("unpruned", "random initialisation")
+    )
+    cuts = [f"{one} trained, {other} untrained" for one, other in zip(trained, untrained)]
+    yield f"untrained | {cuts[0]}; with 4 clusters {cuts[1]} | reproduced with 12 clusters, reversed with 4 |"
+
+
+def rescaling_sentences():
+    """What the canonical form leaves of the difference that dropout makes."""
+    dropout, plain = (
+        {line["seed"]: float(line["layer_gap"]) for line in networks_of(condition, "clusterability_rescaled")}
+        for condition in ("pruned, dropout", "pruned")
+    )
+    found = mean_interval([dropout[seed] - plain[seed] for seed in dropout])
+    yield f"they differ by {interval(*found, 3, '+')} in the networks of the same seeds"
+    yield f"with 4 clusters, where the interval is {gap('unpruned', folder='clusterability_4').split('(')[1][:-1]}"
+
+
 def lines():
     yield from (*here_table(), *published_clusterability_table().values(), *clusterability_sentences())
     yield from (*gap_table("with pixels"), *gap_table("without pixels"))
     yield from (*gap_table("with pixels", "clusterability_4"), *gap_table("with pixels", "clusterability_rescaled"))
     yield from (*lesion_table(), *published_lesion_table(), *lesion_sentences())
+    yield from (*claims(), *rescaling_sentences(), *gap_table("without pixels", "clusterability_rescaled"))

@@ -40,11 +40,18 @@ def beside(line, name):
     return interval(*(line[f"{name}_{end}"] for end in ("low", "mean", "high")), 2)
 
 
-def unevenness():
+def unevenness(folder=FOLDER):
     return {
         (line["condition"], line["partitioning"], line["layer"], line["kind"]): line
-        for line in table(FOLDER / "specialization_unevenness.csv")
+        for line in table(folder / "specialization_unevenness.csv")
     }
+
+
+def planted_sentence():
+    """What is said of halves that are known to be there."""
+    planted = unevenness(FIGURES / "recovery_specialization")
+    line = planted["leak 0", "weights, global", "1", "clusters"]
+    yield f"clusters of weights in their first layer have {beside(line, 'number')} and {beside(line, 'cost')}"
 
 
 def unevenness_table():
@@ -162,4 +169,4 @@ def claims():
 
 
 def lines():
-    yield from (*sentences(), *importance_table(), *unevenness_table(), *coherence_table(), *paper_table(), *claims())
+    yield from (*sentences(), *importance_table(), *planted_sentence(), *unevenness_table(), *coherence_table(), *paper_table(), *claims())
