@@ -37,6 +37,17 @@ def test_pages_say_what_the_files_say(page):
     assert not missing, "\n".join(missing)
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_no_number_in_a_table_is_written_by_hand(page):
+    """Each row below the head of a table, if it has a number, holds a line that was made from the files."""
+    made = [" ".join(line.split()) for line in PAGES[page].lines()]
+    tables = re.findall(r"^\| ---.*\n((?:\|.*\n)+)", (REPOSITORY / page).read_text(), re.MULTILINE)
+    rows = [row for body in tables for row in body.splitlines() if re.search(r"\d", row)]
+    assert rows
+    by_hand = [row for row in rows if not any(line in " ".join(row.split()) for line in made)]
+    assert not by_hand, "\n".join(by_hand)
+
+
 def test_the_front_door_is_short_and_no_page_is_unfinished():
     assert len((REPOSITORY / "README.md").read_text().splitlines()) <= 200
     for page in (REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")):

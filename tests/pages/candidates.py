@@ -5,7 +5,8 @@ import statistics
 from pages.cells import FIGURES, interval, number, p_value, row
 from runs import record, table
 
-from modularity.candidates import NULLS as CANDIDATE_NULLS, PRIMARY
+from modularity.candidates import EFFECTS, PRIMARY
+from modularity.candidates import NULLS as CANDIDATE_NULLS
 from modularity.rows import mean_interval
 from modularity.significance import signed_rank_test
 
@@ -94,5 +95,32 @@ def both_rules(folder):
     return [line for line in rows if line["rule"] == "both" and line["selectivity_same_rule"]]
 
 
+def one_network_table():
+    """A line per candidate of the network of the first figure, after the intact network."""
+    for line in table(FIGURES / "ablation_per_digit.csv"):
+        cells = [f"{number(100 * float(line[f'accuracy_{digit}']), 1)} %" for digit in (3, 5, 7)]
+        for effect in EFFECTS:
+            if line[effect] == "":
+                cells += 3 * [""]
+            else:
+                among = f"{effect}_matched"
+                percentile, p = number(line[f"{among}_percentile"], 0), p_value(float(line[f"{among}_p"]))
+                cells += [number(line[effect], 1), percentile, p]
+        yield row(line["neuron"], line["module"] or "–", *cells)
+
+
+def claims():
+    """The claims, as far as their numbers are ours."""
+    of_neuron = {line["neuron"]: line for line in table(FIGURES / "ablation_per_digit.csv")}
+    for digit in (3, 7):
+        shares = (number(100 * float(of_neuron[name][f"accuracy_{digit}"]), 1) for name in ("intact", "L2_2"))
+        yield "| L2_2: digit {} from {} to {} % | reproduced |".format(digit, *shares)
+    tests = candidate_tests("200_networks")
+    rules = "selectivity_same_rule", "selectivity_matched", "selectivity_matched (in-degree alone)"
+    words = "{} points of selectivity beyond the same rule around other neurons; beyond matched modules {}, but by "
+    yield (words + "in-degree alone {} |").format(*(points(tests[name]) for name in rules))
+
+
 def lines():
     yield from (*candidate_table(), *rule_table(), *contrast_table(), *earlier_table(), *candidate_sentences())
+    yield from (*one_network_table(), *claims())

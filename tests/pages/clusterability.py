@@ -236,8 +236,8 @@ def claims():
         shown = published(condition, "layer_nonzero", other=True)
         yield f"| {shown} | gap {here(condition, 'layer_nonzero')} |"
     others = second[files[True], "MNIST, unpruned, 12 clusters", "networks below every shuffle, layer"]
-    few = here("unpruned", folder="clusterability_4")
-    yield f"| {published('unpruned')}; of five others {others['value']} | gap {here('unpruned')}; with 4 clusters {few} |"
+    found = f"gap {here('unpruned')}; with 4 clusters {here('unpruned', folder='clusterability_4')}"
+    yield f"| {published('unpruned')}; of five others {others['value']} | {found} |"
     for condition in ("pruned, dropout", "pruned"):
         name = f"MNIST, {condition}, 4 clusters"
         quantities = "n-cut", "z, layer", "networks below every shuffle, layer"

@@ -169,4 +169,12 @@ def claims():
 
 
 def lines():
-    yield from (*sentences(), *importance_table(), *planted_sentence(), *unevenness_table(), *coherence_table(), *paper_table(), *claims())
+    yield from (
+        *sentences(),
+        *importance_table(),
+        *planted_sentence(),
+        *unevenness_table(),
+        *coherence_table(),
+        *paper_table(),
+        *claims(),
+    )
