@@ -129,9 +129,27 @@ def lesion_table():
         yield row(*cells, " / ".join(str(sum(counts)) for counts in zip(*(found["pairs"] for found in group))))
 
 
+def published_lesions(condition, quantity):
+    """What the second paper has of each network of a condition."""
+    return [
+        float(line["value"])
+        for (_, its_condition, its_quantity), line in published_values("Filan et al. 2021").items()
+        if its_condition.startswith(f"MNIST, {condition}, 12 clusters, 20 draws, network ") and its_quantity == quantity
+    ]
+
+
+def published_pairs(condition):
+    """How many pairs of important sub-modules the first paper counts: both depend, X on Y, Y on X, says nothing."""
+    return [
+        line["value"]
+        for (_, its_condition, quantity), line in published_values("Filan et al. 2020").items()
+        if its_condition == f"MNIST, {condition}, 10 clusters, 50 draws" and quantity.startswith("pairs")
+    ]
+
+
 def published_lesion_table():
     """The same of one network each of the first paper, with 10 clusters; of five of the second, where there are."""
-    first, second = published_values("Filan et al. 2020"), published_values("Filan et al. 2021")
+    first = published_values("Filan et al. 2020")
     for condition in ("pruned, dropout", "pruned"):
         name = f"MNIST, {condition}, 10 clusters, 100 draws"
 
@@ -142,20 +160,10 @@ def published_lesion_table():
         cells = [f"published: {condition}", 1, f"{value('sub-modules'):g}", f"{value(important):g}"]
         cells.append(" / ".join(f"{value(f'{important}, layer {layer}'):g}" for layer in (1, 2, 3, 4)))
         cells.append(f"{value('largest loss of an important sub-module'):.0f} points")
-        name = f"MNIST, {condition}, 12 clusters, 20 draws, network "
         for quantity, template in (("Fisher p of accuracy", "{:.0e}"), ("random / lesioned accuracy", "{:.3f}")):
-            values = [
-                float(line["value"])
-                for (_, its_condition, its_quantity), line in second.items()
-                if its_condition.startswith(name) and its_quantity == quantity
-            ]
+            values = published_lesions(condition, quantity)
             cells.append(range_of(values, template) if values else "")
-        pairs = [
-            line["value"]
-            for (_, its_condition, its_quantity), line in first.items()
-            if its_condition == f"MNIST, {condition}, 10 clusters, 50 draws" and its_quantity.startswith("pairs")
-        ]
-        yield row(*cells, " / ".join([*pairs, "–"]))
+        yield row(*cells, " / ".join([*published_pairs(condition), "–"]))
 
 
 def lost_beyond_random(line):
@@ -194,10 +202,12 @@ def lesion_sentences():
     yield f"but only in {nothing[0]} and {nothing[1]} of these is what X changes without Y shown to be nothing"
     assert min(lost) >= 1
     yield f"all {len(lost)} such X still cost a point or more, and {sum(loss >= 10 for loss in lost)} of them ten"
-    claim = "| X acts only through Y | 11 of 23 pairs, by want of significance | "
+    counts = list(map(int, published_pairs("pruned")))
+    claim = f"| X acts only through Y | {counts[1]} of {sum(counts)} pairs, by want of significance | "
     yield f"{claim}by that rule {len(lost)} of {len(plain)}; shown to be nothing in {nothing[0]} | not reproduced |"
     p = range_of((found["fisher_p_conservative"] for found in networks if found["condition"] == "pruned"), "{:.0e}")
-    yield f"pruned | Fisher p 3e-09 to 4e-07 | {p} | reproduced |"
+    published = range_of(published_lesions("pruned", "Fisher p of accuracy"), "{:.0e}")
+    yield f"pruned | Fisher p {published} | {p} | reproduced |"
 
 
 def gap(condition, null="layer", folder="clusterability"):
