@@ -105,10 +105,11 @@ def plot_dependencies(pairs):
     pairs: `condition`, `network`, `reading`, and of `x_given_y_` and `y_given_x_` the `change` and its interval, `low`
     and `high` (fractions); a mark for each.
     """
-    title = "Important sub-modules X and Y of different layers, X in the earlier one: change of balanced accuracy when"
-    title += "\none is silenced and the other already is (points, 95 % interval over test images; log beyond ±1, the pale bands: nothing)"
+    title = "Important sub-modules X and Y of different layers, X in the earlier one:\n"
+    title += "change of balanced accuracy when one is silenced and the other already is\n"
+    title += "(points, 95 % interval over test images; log beyond ±1, the pale bands: nothing)"
     groups = grouped(pairs, "condition")
-    figure, [panels] = figure_of(1 + 4 * len(groups), 5.2, title, columns=len(groups), sharex=True, sharey=True)
+    figure, [panels] = figure_of(2 + 4 * len(groups), 5.4, title, columns=len(groups), sharex=True, sharey=True)
     equivalence = {"color": style.PALE, "alpha": 0.3, "linewidth": 0, "zorder": 0}
     for axes, group in zip(panels, groups):
         axes.axvspan(-100 * EQUIVALENCE, 100 * EQUIVALENCE, **equivalence)
@@ -119,14 +120,14 @@ def plot_dependencies(pairs):
             (x, x_bars), (y, y_bars) = (with_bars(own, direction) for direction in ("x_given_y", "y_given_x"))
             axes.errorbar(x, y, y_bars, x_bars, fmt=marker, **look, markeredgewidth=0.4, label=name)
         n = len(group), len(grouped(group, "network"))
-        axes.set(title="{}: {} pairs of {} networks".format(group[0]["condition"], *n))
+        axes.set_title("{}; pairs: {}, of networks: {}".format(group[0]["condition"], *n))
         axes.set_xlabel("X, without Y")
         axes.set_xscale("symlog", linthresh=100 * EQUIVALENCE, linscale=0.3)
         axes.set_yscale("symlog", linthresh=100 * EQUIVALENCE, linscale=0.3)
     for axis in (panels[0].xaxis, panels[0].yaxis):  # of all panels, which share them
         axis.set_major_formatter("{x:g}")
     panels[0].set_ylabel("Y, without X")
-    legend_below(figure, panels[0], columns=2)
+    legend_below(figure, panels[0], columns=min(2, len(groups)))
     return figure
 
 

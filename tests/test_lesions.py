@@ -183,8 +183,8 @@ def test_pairs_of_all_networks_are_drawn_where_their_changes_lie():
     pairs += [pair | {"condition": "trained"} for pair in pairs[:2]]
     figure = plot_dependencies(pairs)
     assert [axes.get_title() for axes in figure.axes] == [
-        "pruned: 5 pairs of 5 networks",
-        "trained: 2 pairs of 2 networks",
+        "pruned; pairs: 5, of networks: 5",
+        "trained; pairs: 2, of networks: 2",
     ]
     for axes, count in zip(figure.axes, (5, 2)):
         drawn = [marks for marks in axes.containers if len(marks[0].get_xdata())]
