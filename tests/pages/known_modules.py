@@ -3,7 +3,7 @@
 import statistics
 
 from pages.cells import FIGURES, number, published_values, row, with_deviation, with_half_interval
-from pages.clusterability import clusterability_table
+from pages.clusterability import clusterability_table, gap_table
 from runs import record, table
 
 from modularity.rows import grouped
@@ -161,6 +161,6 @@ def lines():
         yield from (*purity_table(folder), *percentile_table(folder), *power_table(folder))
     yield from (*readings_table(), *agreement_table("recovery"), *agreement_table("agreement"))
     for graph in ("with pixels", "without pixels"):
-        yield from clusterability_table(graph, "recovery_clusterable")
+        yield from (*clusterability_table(graph, "recovery_clusterable"), *gap_table(graph, "recovery_clusterable"))
     yield from published_planting_table()
     yield from (*recovery_table("recovery_clusterable"), *function_table("recovery_clusterable"))
