@@ -2,7 +2,7 @@
 
 import statistics
 
-from pages.cells import FIGURES, interval, number, p_value, row
+from pages.cells import FIGURES, interval, interval_of, number, p_value, row
 from runs import record, table
 
 from modularity.candidates import EFFECTS, PRIMARY
@@ -12,7 +12,7 @@ from modularity.significance import signed_rank_test
 
 
 def points(test):
-    return interval(test["points_low"], test["points_mean"], test["points_high"], sign="+")
+    return interval_of(test, "points_", sign="+")
 
 
 WAYS = {"200_networks": "zero", "200_networks_mean": "mean", "200_networks_rescaled": "zero, canonical form"}
@@ -47,7 +47,7 @@ def contrast_table():
     contrasts = [record(FIGURES / folder / "ablation_networks.json")["contrasts"] for folder in WAYS]
     for name, first in contrasts[0].items():
         what = "matched − same rule" if first["rule"] == "both" else first["rule"].replace("minus", "−")
-        shown = [interval(*(own[name][key] for key in ("low", "mean", "high")), sign="+") for own in contrasts]
+        shown = [interval_of(own[name], sign="+") for own in contrasts]
         yield row(what, first["effect"], *shown, p_value(max(own[name]["adjusted_p"] for own in contrasts)))
 
 

@@ -6,10 +6,7 @@ import statistics
 from conftest import REPOSITORY
 from runs import table
 
-
 FIGURES = REPOSITORY / "figures"
-
-
 PUBLISHED = REPOSITORY / "docs" / "published.csv"
 
 
@@ -31,6 +28,11 @@ def interval(low, middle, high, digits=1, sign=""):
     shown = [number(value, digits) for value in (middle, low, high)]
     shown = [sign + value if sign and not value.startswith(("−", "–")) else value for value in shown]
     return f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+
+def interval_of(line, prefix="", digits=1, sign=""):
+    """`interval` of what a line has under mean, low and high, with a prefix."""
+    return interval(*(line[f"{prefix}{key}"] for key in ("low", "mean", "high")), digits, sign)
 
 
 def with_half_interval(line, prefix="", digits=2):

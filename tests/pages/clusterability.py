@@ -2,7 +2,18 @@
 
 import statistics
 
-from pages.cells import FIGURES, interval, number, p_value, published_values, range_of, row, spread_of, with_deviation
+from pages.cells import (
+    FIGURES,
+    interval,
+    interval_of,
+    number,
+    p_value,
+    published_values,
+    range_of,
+    row,
+    spread_of,
+    with_deviation,
+)
 from runs import record, table
 
 from modularity.clusterability import NULLS as WEIGHT_NULLS
@@ -54,9 +65,7 @@ def gap_table(graph, folder="clusterability"):
         cells = [group[0]["condition"], group[0]["seeds"], number(group[0]["n_cut"], 3)]
         for null in WEIGHT_NULLS:
             line = of_null.get(null)  # what is the same as another null is one test
-            cells.append(
-                interval(*(line[f"gap_{end}"] for end in ("low", "mean", "high")), 3, "+") if line else "the same"
-            )
+            cells.append(interval_of(line, "gap_", 3, "+") if line else "the same")
         yield row(*cells)
 
 
@@ -64,7 +73,7 @@ def clusterability_sentences():
     """What the page of clusterability says in words."""
     primary, *others = table(FIGURES / "clusterability" / "clusterability_tests.csv")
     assert primary["role"] == "primary"
-    gap = interval(*(primary[f"gap_{end}"] for end in ("low", "mean", "high")), 3, "+")
+    gap = interval_of(primary, "gap_", 3, "+")
     share = f"{number(-100 * float(primary['gap_share']), 0)} %"
     yield f"by {gap}, {share} of theirs (p = {p_value(float(primary['p']))}, {primary['seeds']} seeds)"
     sides = [
@@ -73,46 +82,46 @@ def clusterability_sentences():
     yield f"Of {len(others)} other tests, {sides[0]} lie below their copies and {sides[1]} above"
 
 
-PUBLISHED_KINDS = {
-    "pruned, dropout": "pruned, dropout",
-    "pruned": "pruned",
-    "unpruned, dropout": "unpruned, dropout",
-    "unpruned": "unpruned",
-    "pruned, l1": "pruned, L1 5e-5",
-    "unpruned, l1": "unpruned, L1 5e-5",
-    "pruned, l2": "pruned, L2 5e-5",
-    "unpruned, l2": "unpruned, L2 5e-5",
-}
-"""{condition here: its name among the published values}"""
+PUBLISHED_KINDS = (
+    "pruned, dropout",
+    "pruned",
+    "unpruned, dropout",
+    "unpruned",
+    "pruned, L1 5e-5",
+    "unpruned, L1 5e-5",
+    "pruned, L2 5e-5",
+    "unpruned, L2 5e-5",
+)
+
+
+FACTORS, COHENS_D = "clustering_factors_mlp.csv", "mlp-ncut-cohens-d-k12-n50.csv"
+"""Files of Filan et al. (2021), of different networks; only the second has `layer_nonzero`."""
 
 
 def published_clusterability_table():
-    """{condition: its line}: what Filan et al. (2021) have, of other networks where `layer_nonzero` is asked."""
+    """A line per condition: what Filan et al. (2021) have."""
     values = published_values("Filan et al. 2021")
-    file, other = "clustering_factors_mlp.csv", "mlp-ncut-cohens-d-k12-n50.csv"
-    lines = {}
-    for condition, kind in PUBLISHED_KINDS.items():
+    for kind in PUBLISHED_KINDS:
         name = f"MNIST, {kind}, 12 clusters"
         below = "networks below every shuffle, "
         shares = [
-            values.get((where, name, below + null)) for where, null in ((file, "layer"), (other, "layer_nonzero"))
+            values.get((where, name, below + null)) for where, null in ((FACTORS, "layer"), (COHENS_D, "layer_nonzero"))
         ]
         few, few_nonzero = (f"{line['value']} of {line['n']}" if line else "" for line in shares)
-        z = values.get((other, name, "z, layer_nonzero"))
+        z = values.get((COHENS_D, name, "z, layer_nonzero"))
         harder = (number(z["value"], 1), few_nonzero) if z and kind.startswith("pruned") else ("", "")
-        lines[condition] = row(
+        yield row(
             "",
             "published",
-            f"{number(100 * float(values[file, name, 'test accuracy']['value']))} %",
-            with_deviation(values[file, name, "n-cut"], 3),
-            number(values[file, name, "shuffled n-cut, layer"]["value"], 3),
-            with_deviation(values[file, name, "z, layer"], 1),
+            f"{number(100 * float(values[FACTORS, name, 'test accuracy']['value']))} %",
+            with_deviation(values[FACTORS, name, "n-cut"], 3),
+            number(values[FACTORS, name, "shuffled n-cut, layer"]["value"], 3),
+            with_deviation(values[FACTORS, name, "z, layer"], 1),
             few,
             *harder,
         )
     untrained = values["random_init_data.pkl", "random initialisation, 12 clusters", "n-cut"]
-    lines["random initialisation"] = row("", "published", "", with_deviation(untrained, 3), *5 * [""])
-    return lines
+    yield row("", "published", "", with_deviation(untrained, 3), *5 * [""])
 
 
 def lesion_table():
@@ -210,7 +219,7 @@ def lesion_sentences():
     yield f"pruned | Fisher p {published} | {p} | reproduced |"
 
 
-def gap(condition, null="layer", folder="clusterability"):
+def gap(condition, null="layer", folder="clusterability", digits=3):
     """The gap of a condition, with pixels, and its interval."""
     key = ("with pixels", condition, null)
     (line,) = (
@@ -218,7 +227,7 @@ def gap(condition, null="layer", folder="clusterability"):
         for line in table(FIGURES / folder / "clusterability_tests.csv")
         if (line["graph"], line["condition"], line["shuffle"]) == key
     )
-    return interval(*(line[f"gap_{end}"] for end in ("low", "mean", "high")), 3, "+")
+    return interval_of(line, "gap_", digits, "+")
 
 
 def networks_of(condition, folder="clusterability"):
@@ -229,23 +238,22 @@ def networks_of(condition, folder="clusterability"):
 def claims():
     """What is published and what is found here, as the last table weighs it."""
     first, second = published_values("Filan et al. 2020"), published_values("Filan et al. 2021")
-    files = "clustering_factors_mlp.csv", "mlp-ncut-cohens-d-k12-n50.csv"
 
-    def published(condition, null="layer", other=False):
+    def published(condition, null="layer", file=FACTORS):
         name = f"MNIST, {condition}, 12 clusters"
-        z, below = (second[files[other], name, key] for key in (f"z, {null}", f"networks below every shuffle, {null}"))
+        z, below = (second[file, name, key] for key in (f"z, {null}", f"networks below every shuffle, {null}"))
         return f"z {number(z['value'], 1)}, {below['value']} of {below['n']}"
 
     def here(condition, null="layer", folder="clusterability"):
         z = spread_of(networks_of(condition, folder), f"{null}_z", 1)
         return f"{gap(condition, null, folder)}, z {z}"
 
-    for condition, null in (("pruned", "layer"), ("pruned, dropout", "layer")):
-        yield f"| {published(condition)} | gap {here(condition, null)} | reproduced |"
+    for condition in ("pruned", "pruned, dropout"):
+        yield f"| {published(condition)} | gap {here(condition)} | reproduced |"
     for condition in ("pruned, dropout", "pruned"):
-        shown = published(condition, "layer_nonzero", other=True)
+        shown = published(condition, "layer_nonzero", COHENS_D)
         yield f"| {shown} | gap {here(condition, 'layer_nonzero')} |"
-    others = second[files[True], "MNIST, unpruned, 12 clusters", "networks below every shuffle, layer"]
+    others = second[COHENS_D, "MNIST, unpruned, 12 clusters", "networks below every shuffle, layer"]
     found = f"gap {here('unpruned')}; with 4 clusters {here('unpruned', folder='clusterability_4')}"
     yield f"| {published('unpruned')}; of five others {others['value']} | {found} |"
     for condition in ("pruned, dropout", "pruned"):
@@ -257,7 +265,7 @@ def claims():
         found = f"{spread_of(rows, 'n_cut', 3)}, gap {here(condition, folder='clusterability_4')}"
         yield f"| {shown} | {found}, {below_shuffles(rows, 'layer')} | reproduced |"
     one, both = (
-        [second[files[False], f"MNIST, {kind} 5e-5, 12 clusters", "z, layer"] for kind in kinds]
+        [second[FACTORS, f"MNIST, {kind} 5e-5, 12 clusters", "z, layer"] for kind in kinds]
         for kinds in (("unpruned, L1", "pruned, L1"), ("pruned, L2", "unpruned, L2"))
     )
     z = [spread_of(networks_of(condition), "layer_z", 1) for condition in ("unpruned, l1", "pruned, l1")]
@@ -285,7 +293,7 @@ def rescaling_sentences():
 
 
 def lines():
-    yield from (*here_table(), *published_clusterability_table().values(), *clusterability_sentences())
+    yield from (*here_table(), *published_clusterability_table(), *clusterability_sentences())
     yield from (*gap_table("with pixels"), *gap_table("without pixels"))
     yield from (*gap_table("with pixels", "clusterability_4"), *gap_table("with pixels", "clusterability_rescaled"))
     yield from (*lesion_table(), *published_lesion_table(), *lesion_sentences())

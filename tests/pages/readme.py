@@ -1,7 +1,8 @@
 """What the table of studies in README.md says."""
 
 from pages.candidates import candidate_tests, points
-from pages.cells import FIGURES, interval, with_half_interval
+from pages.cells import FIGURES, interval, interval_of, with_half_interval
+from pages.clusterability import gap
 from pages.similarity import similarity_record
 from pages.specialization import beside, contrast, unevenness
 from runs import table
@@ -31,29 +32,20 @@ def lines():
             for line in similarity_record("similarity")["trends"]
             if (line["regularization"], line["measure"]) == (rate, "all")
         )
-        yield f"{words} {interval(*(line[f'change_{end}'] for end in ('low', 'mean', 'high')), 3, '+')}"
+        yield f"{words} {interval_of(line, 'change_', 3, '+')}"
     cross = next(line for line in similarity_record("similarity")["contrasts"] if line["other"] == "shuffled")
     difference = interval(cross["difference_low"], cross["difference"], cross["difference_high"], 2, "+")
     yield f"above that of shuffled labels: {difference}"
-    gaps, canonical = map(gaps_of, ("clusterability", "clusterability_rescaled"))
-    kinds = "pruned, dropout", "pruned"
-    dropout, plain = ((gaps[kind, "layer"], gaps[kind, "strength"], canonical[kind, "layer"]) for kind in kinds)
+    dropout, plain = (
+        (gap(kind, digits=2), gap(kind, "strength", digits=2), gap(kind, folder="clusterability_rescaled", digits=2))
+        for kind in ("pruned, dropout", "pruned")
+    )
     words = "pruned with dropout {}, beside copies that keep zeros and strengths {}, after rescaling neurons {}"
     yield words.format(*dropout)
     yield "pruned {} and {}, {}".format(*plain)
-    yield f"pruned with L1 {gaps['pruned, l1', 'layer']}"
+    yield f"pruned with L1 {gap('pruned, l1', digits=2)}"
     tests = {(line["condition"], line["partitioning"], line["measure"]): line for line in table(SPECIALIZATION)}
     cost = [contrast(tests[condition, "weights, global", "accuracy"], sign="+") for condition in ("pruned", "unpruned")]
     yield "pruned {}, unpruned {}".format(*cost)
     first, last = (unevenness()["pruned", "weights, global", layer, "clusters"] for layer in ("1", "4"))
     yield f"layer 1 {beside(first, 'cost')}, layer 4 {beside(last, 'cost')}"
-
-
-def gaps_of(folder):
-    """{(condition, null): gap in n-cut}"""
-    lines = table(FIGURES / folder / "clusterability_tests.csv")
-    return {
-        (line["condition"], line["shuffle"]): interval(*(line[f"gap_{end}"] for end in ("low", "mean", "high")), 2, "+")
-        for line in lines
-        if line["graph"] == "with pixels"
-    }

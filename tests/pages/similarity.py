@@ -3,7 +3,7 @@
 import statistics
 from itertools import product
 
-from pages.cells import FIGURES, PUBLISHED, bare, interval, number, p_value, row
+from pages.cells import FIGURES, PUBLISHED, bare, interval, interval_of, number, p_value, row
 from runs import record, table
 
 from modularity.rows import grouped
@@ -44,7 +44,7 @@ def trend_table(folder):
         each = [line for line in group if line["measure"] != "all"]
         clear = [line for line in each if line["adjusted_p"] <= 0.05]
         rises = sum(line["tau"] > 0 for line in clear)
-        change = interval(*(everything[f"change_{end}"] for end in ("low", "mean", "high")), 3, sign="+")
+        change = interval_of(everything, "change_", 3, sign="+")
         role = p_value(everything.get("adjusted_p"))
         if everything.get("role") == "primary":
             role = "primary" if folder == "similarity" else "the same, asked otherwise"

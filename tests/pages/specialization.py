@@ -1,20 +1,31 @@
 """What docs/specialization.md says."""
 
+import functools
 import statistics
 
-from pages.cells import FIGURES, interval, number, p_value, range_of, row
+from pages.cells import FIGURES, interval, interval_of, number, p_value, range_of, row
 from runs import record, table
 
 from modularity.rows import grouped
-from modularity.specialization import FAMILIES, KINDS
+from modularity.specialization import KINDS, MEASURES
 
 FOLDER = FIGURES / "specialization"
-PAPER = tuple(measure for measure in sum(FAMILIES, ()) if measure != "spread")
-"""The measures of Casper et al."""
 
 
 def tests():
     return table(FOLDER / "specialization_tests.csv")
+
+
+@functools.cache
+def parts():
+    """The rows of all parts, which are megabytes."""
+    return table(FOLDER / "specialization.csv")
+
+
+def is_cluster_of_weights(line, condition):
+    """Whether a part is one of a cluster of the weights of whole networks of a condition."""
+    about = line["condition"], line["partitioning"], line["kind"]
+    return about == (condition, "weights, global", "clusters")
 
 
 def contrast(line, digits=2, sign=""):
@@ -37,7 +48,7 @@ FEWEST_SEEDS = 5
 
 def beside(line, name):
     """How many times as unequally classes suffer as without random neurons."""
-    return interval(*(line[f"{name}_{end}"] for end in ("low", "mean", "high")), 2)
+    return interval_of(line, f"{name}_", 2)
 
 
 def unevenness(folder=FOLDER):
@@ -84,7 +95,7 @@ def paper_table():
     """A line per condition, partitioning and kind: networks with p at most .05, and mean effects, as in the paper."""
     for line in pooled():
         cells = [line["condition"], line["partitioning"], line["kind"], line["tested"]]
-        for measure in PAPER:
+        for measure in MEASURES:
             significant = sum(p <= 0.05 for p in line[f"{measure}_p_conservative"])
             cells += [f"{significant} of {line['networks']}"]
             cells += [number(statistics.mean(line["accuracy_log_p"]))] if measure == "accuracy" else []
@@ -113,22 +124,20 @@ def sentences():
     points = f"{number(primary['clusters'])} points more than as many random neurons, a part of a random partition"
     yield f"{points} {number(primary['random'])}"
     yield f"difference {contrast(primary, sign='+')}, p = {p_value(float(primary['p']))}, 10 seeds"
-    rows = table(FOLDER / "specialization.csv")
-    tested = [line for line in rows if line["status"] == "tested"]
+    tested = [line for line in parts() if line["status"] == "tested"]
     costly = [line for line in tested if line["matched_n"]]
     assert all(line["matched_n"] == "19" for line in costly)
     yield f"of the {len(tested)} parts {len(costly)} cost a point or more"
     times = [
         float(line["matched_neurons"]) / float(line["neurons"])
         for line in costly
-        if (line["condition"], line["partitioning"], line["kind"]) == ("pruned", "weights, global", "clusters")
+        if is_cluster_of_weights(line, "pruned")
     ]
     yield f"{number(statistics.median(times), 1)} times as many neurons"
-    kind = "unpruned", "weights, global", "clusters"
     large = [
         100 * (float(line["random_change"]) - float(line["change"]))
         for line in tested
-        if (line["condition"], line["partitioning"], line["kind"]) == kind and int(line["neurons"]) > 200
+        if is_cluster_of_weights(line, "unpruned") and int(line["neurons"]) > 200
     ]
     yield f"costs from {number(-min(large), 1)} points less to {number(max(large), 1)} points more"
 
@@ -139,12 +148,7 @@ def claims():
     first = lines["pruned", "weights, global", "clusters"]
     effect = f"effect {number(first['accuracy_mean_effect'])} ± {number(first['accuracy_effect_se'])}"
     yield f"| p {range_of(first['accuracy_p'], '{:.0e}')}, {effect} | reproduced |"
-    rows = [
-        line
-        for line in table(FOLDER / "specialization.csv")
-        if (line["condition"], line["partitioning"], line["kind"]) == ("pruned", "weights, global", "clusters")
-        and line["accuracy_effect"]
-    ]
+    rows = [line for line in parts() if is_cluster_of_weights(line, "pruned") and line["accuracy_effect"]]
     of_layer = [
         number(statistics.mean(float(line["accuracy_effect"]) for line in group))
         for group in grouped(sorted(rows, key=lambda line: line["layer"]), "layer")
@@ -163,8 +167,8 @@ def claims():
     yield f"| {sum(more)} of {len(more)} networks |"
     for measure in ("range", "score", "entropy"):
         yield f"| p ≤ 0.05 in {significant(p_values('clusters', measure))} |"
-    yield f"| p ≤ 0.05 in {significant(p_values('random', *PAPER))} |"
-    gain = min(float(line["least_gain"]) for line in table(FOLDER / "specialization.csv") if line["least_gain"])
+    yield f"| p ≤ 0.05 in {significant(p_values('random', *MEASURES))} |"
+    gain = min(float(line["least_gain"]) for line in parts() if line["least_gain"])
     yield f"| at least {number(gain, 1)} |"
 
 
