@@ -12,7 +12,7 @@ from modularity.effects import ablation_effects, wilson_interval
 from modularity.graph import neuron_name
 from modularity.nulls import layer_counts, matched_modules
 from modularity.rows import defined_mean, grouped, over_seeds, seed_means
-from modularity.significance import across_networks, adjusted, compare_with_null, paired_test
+from modularity.significance import across_networks, compare_with_null, paired_test, primary_first
 
 EFFECTS = "importance", "selectivity"
 NULLS = {"matched": "matched modules", "same_rule": "the same rule around non-candidates"}
@@ -260,12 +260,11 @@ def network_tests(networks, seed):
     """
     of_rule = {rows[0]["rule"]: rows for rows in grouped(networks, "rule")}
     tests, contrasts = _tests(of_rule, seed), _contrasts(of_rule)
-    primary = "_".join(PRIMARY)
-    tests[primary] |= {"role": "primary", "adjusted_p": numpy.nan}
-    exploratory = {name: test for name, test in (tests | contrasts).items() if name != primary}
-    corrected = adjusted([test | {"role": "exploratory"} for test in exploratory.values()])
-    corrected = dict(zip(exploratory, corrected))
-    return tuple({name: corrected.get(name, test) for name, test in kind.items()} for kind in (tests, contrasts))
+    named, primary = tests | contrasts, "_".join(PRIMARY)
+    names = sorted(named, key=lambda name: name != primary)
+    found = dict(zip(names, primary_first([named[name] for name in names], named[primary])))
+    found[primary]["adjusted_p"] = numpy.nan
+    return tuple({name: found[name] for name in kind} for kind in (tests, contrasts))
 
 
 def _tests(of_rule, seed):
