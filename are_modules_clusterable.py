@@ -12,8 +12,10 @@ import report.interruption  # first: Ctrl-C while the rest is imported is one se
 import torch
 
 from mlp.files import writable_folder
-from modularity.clusterability import GRAPHS, NULLS, cluster_rows, clustered, enough_without_pixels, first_copy
-from modularity.clusterability import full_name, gap_tests, graph_weights, network_row, notes, refuse_unclusterable
+from mlp.network import refuse_without_images
+from modularity.clusterability import NULLS, WITH_PIXELS, cluster_rows, clustered, enough_neurons, first_copy
+from modularity.clusterability import full_name, gap_tests, graph_weights, graphs_of, hidden_labels, layers_of
+from modularity.clusterability import network_row, notes, refuse_unclusterable
 from modularity.lesions import EQUIVALENCE, lesion_summary, measure_lesions, measure_pairs, pair_rows, pairs_of
 from modularity.lesions import parts_of, sub_module_row
 from modularity.rows import defined_mean, grouped
@@ -31,7 +33,10 @@ def parse_args(argv):
     parser.add_networks(many=True)
     parser.add_rescaling()
     parser.option("--clusters", "clusters of neurons", integer(2), 12)
-    what = "leave out the graph with pixels, so that clusters and lesions are those of hidden neurons and outputs only"
+    what = (
+        "the graph of hidden neurons and outputs alone, and its clusters (default: that of all neurons, and then this; "
+    )
+    what += "of convolutions that of channels, and then of all)"
     parser.add_argument("--without-pixels", action="store_true", help=what)
     parser.option("--shuffles", "shuffled copies of each network, of each kind", draws, 50)
     what = "also silence each cluster's part of each hidden layer, and pairs of important parts, beside random neurons"
@@ -50,25 +55,26 @@ def main(argv=None):
     if args.rescale:
         networks = [network.rescaled() for network in networks]
         trained = networks[: len(trained)]
-    first_graph = not args.without_pixels
+    graphs = graphs_of(networks, args.without_pixels)
+    first_graph = graphs[0]
+    if args.lesions:
+        refuse_without_images(trained, args.data_dir)
     refuse_unclusterable(networks, args.clusters, first_graph)
-    graphs = [first_graph]
-    if first_graph and enough_without_pixels(networks, args.clusters):
-        graphs.append(False)
+    graphs = [graph for graph in graphs if enough_neurons(networks, args.clusters, graph)]
     figures = writable_folder(args.figures_dir)
     record = run_record(args, device=args.device, seed=args.seed, checkpoints=abouts)
 
     rows, shuffles, clusters, said = [], [], [], set()
     of_graph = {
-        pixels: clustered(networks, args.clusters, args.shuffles, args.seed, args.jobs, pixels) for pixels in graphs
+        graph: clustered(networks, args.clusters, args.shuffles, args.seed, args.jobs, graph) for graph in graphs
     }
     results = of_graph[first_graph]
-    for pixels, found in of_graph.items():
+    for graph, found in of_graph.items():
         for network, result in zip(networks, found):
-            rows.append(network_row(network, result, pixels))
-            clusters += cluster_rows(network, result["labels"], pixels)
-            said |= set(notes(network, result, pixels))
-            about = {**network.identity, "graph": GRAPHS[pixels]}
+            rows.append(network_row(network, result, graph))
+            clusters += cluster_rows(network, result["labels"], graph)
+            said |= set(notes(network, result, graph))
+            about = {**network.identity, "graph": graph}
             copies = [(null, *copy) for null in NULLS for copy in enumerate(result[null])]
             shuffles += [{**about, "null": null, "shuffle": place, "n_cut": n_cut} for null, place, n_cut in copies]
     tests = gap_tests(rows)
@@ -80,10 +86,11 @@ def main(argv=None):
     first = networks[0]
     shown = {"the network": (graph_weights(first, first_graph), results[0]["n_cut"], results[0]["labels"])}
     shown["its weights shuffled"] = first_copy(first, args.clusters, args.seed, first_graph)
-    save_figure(plot_clusters(shown, full_name(first), first_graph), figures / "clusters")
+    layers = layer_names(first, layers_of(first, first_graph))
+    save_figure(plot_clusters(shown, full_name(first), layers), figures / "clusters")
 
     if args.lesions:
-        lesions, pairs = lesioned(trained, results, args)
+        lesions, pairs = lesioned(trained, first_graph, results, args)
         summaries = [lesion_summary(*found) for found in zip(lesions, pairs)]
         save_lesions(first.name, lesions, pairs, figures, record | {"networks": summaries})
 
@@ -105,7 +112,7 @@ def main(argv=None):
         print(f"saved {figures}/{'{lesions,dependencies}' if any(pairs) else 'lesions'}.{{csv,json,png,pdf}}")
     for note in sorted(said):
         print(f"note: {note}")
-    if graphs == [True]:
+    if graphs == [WITH_PIXELS]:
         print(f"note: without pixels there are too few neurons for {args.clusters} clusters")
     print(verdict(rows, tests))
 
@@ -117,14 +124,18 @@ def untrained(networks, seed):
     return [network.untrained(network.number, its_seed) for network, its_seed in zip(group, seeds)]
 
 
-def lesioned(networks, results, args):
+def layer_names(network, layers):
+    """What some layers of units are called in a figure."""
+    ends = {0: "input", len(network.model.sizes) - 1: "output"}
+    return [ends.get(layer, f"layer {layer}") for layer in layers]
+
+
+def lesioned(networks, graph, results, args):
     """Silence the sub-modules of each network, and pairs of them: for each network the rows of both kinds."""
     where = args.data_dir, args.device, args.jobs
     images = {network.data: network.data.test_images_per_class(args.data_dir) for network in networks}
-    labels = []
-    for network, result in zip(networks, results):
-        sizes = network.model.sizes
-        labels.append(torch.as_tensor(result["labels"])[-sum(sizes[1:]) : -sizes[-1]])
+    found = ((network, graph, result["labels"]) for network, result in zip(networks, results))
+    labels = [torch.as_tensor(hidden_labels(*own)) for own in found]
     generators = [torch.Generator().manual_seed(args.seed + network.number) for network in networks]
     parts = [
         parts_of(its_labels, network.model.hidden_sizes, args.draws, generator)

@@ -12,8 +12,7 @@ from itertools import product
 import torch
 
 from mlp.files import writable_folder
-from mlp.model import stacked
-from mlp.network import refuse_twins
+from mlp.network import refuse_twins, refuse_without_images, stacked_strengths
 from modularity.ablation import LEVELS, against_controls, mean_levels
 from modularity.candidates import BOTH, EFFECTS, NULLS, PRIMARY, RULES, TOP_INPUTS, candidate_overlap, candidate_rows
 from modularity.candidates import candidates_by_rule, mean_percentiles, network_tests, null_modules
@@ -36,7 +35,7 @@ def parse_args(argv):
     parser.option("--top-inputs", what, integer(0), TOP_INPUTS)
     what = "compare each module with all matched modules if there are at most so many, or else with so many random ones"
     parser.option("--null-limit", what, integer(1, LARGEST_NULL), 10_000)
-    what = "what a silent neuron's activation is set to: zero, or its mean over the training images of its digits"
+    what = "what a silent neuron's activation is set to: zero, or its mean over the training images of its classes"
     parser.option("--ablate-to", what, chosen(LEVELS), "zero")
     parser.add_work("which random modules are drawn, and the bootstrap")
     parser.add_folders()
@@ -47,6 +46,7 @@ def main(argv=None):
     args = parse_args(argv)
     networks, about = selected_networks(args.checkpoint, args)
     refuse_twins(networks)
+    refuse_without_images(networks, args.data_dir)
     data = networks[0].data
     figures = writable_folder(args.figures_dir)
     images_per_class = data.test_images_per_class(args.data_dir)
@@ -81,7 +81,7 @@ def main(argv=None):
     n = sum(images_per_class)
     title = f"{which}Each candidate {ablated} with its strongest hidden inputs, of which layer 1 has none"
     title += f" ({n:,} test images)"
-    save_figure(plot_ablation(shown, data.classes, title), figures / "ablation_per_digit")
+    save_figure(plot_ablation(shown, data, title), figures / "ablation_per_digit")
     note = "" if levels is None else "\nsilent neurons are at their mean activations over training images, not at zero"
     note += "".join(f"\n{overlap_sentence(found)}" for found in overlap.values())
 
@@ -100,7 +100,7 @@ def main(argv=None):
 
 def candidates_of(networks, asked, rules):
     """The candidates of each network by some rules."""
-    tables = layered_centralities(stacked([network.model for network in networks])[0])
+    tables = layered_centralities(stacked_strengths(networks))
     return [candidates_by_rule(table, asked, rules) for table in tables]
 
 

@@ -13,7 +13,7 @@ import report.interruption  # first: Ctrl-C while the rest is imported is one se
 
 from mlp import InputError
 from mlp.files import writable_folder
-from mlp.network import CONTROL
+from mlp.network import CONTROL, refuse_without_images
 from modularity.partitions import FAMILIES
 from modularity.planted import function_rows, group_count, is_ordinary, pooled_function
 from modularity.power import CONTROLS, STUDIES, pooled_power, power_rows, refuse_untestable
@@ -50,6 +50,7 @@ def main(argv=None):
     networks, abouts = selected_conditions(args)
     refuse_few_neurons(networks, args.clusters if {"weights", "activations"} & set(args.definitions) else ())
     refuse_untestable(networks, args.power)
+    refuse_without_images(networks, args.data_dir)
     figures = writable_folder(args.figures_dir)
     record = run_record(args, device=args.device, seed=args.seed, checkpoints=abouts)
     where = args.data_dir, args.device, args.jobs

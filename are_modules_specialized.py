@@ -12,6 +12,7 @@ import report.interruption  # first: Ctrl-C while the rest is imported is one se
 
 from mlp import InputError
 from mlp.files import writable_folder
+from mlp.network import refuse_without_images
 from modularity.damage import TOLERANCE
 from modularity.partitions import CASPER
 from modularity.rows import defined_mean, grouped
@@ -38,6 +39,7 @@ def parse_args(argv):
 def main(argv=None):
     args = parse_args(argv)
     networks, abouts = selected_conditions(args)
+    refuse_without_images(networks, args.data_dir)
     for network in networks:
         hidden = sum(network.model.hidden_sizes)
         if args.clusters > hidden:
@@ -105,7 +107,7 @@ def draw(networks, parts, figures):
     save_figure(plot_lesions(clusters, title), figures / "specialization_lesions")
     title += f" (1 of {len(grouped(clusters, 'network'))} networks)"
     own = [row for row in rows if first.items() <= row.items()]
-    save_figure(plot_class_changes(own, networks[0].data.classes, title), figures / "specialization_digits")
+    save_figure(plot_class_changes(own, networks[0].data, title), figures / "specialization_digits")
     drawn = ["specialization_lesions", "specialization_digits"]
     first["kind"] = KINDS[0]
     pictures = [part["row"] | part["picture"] for part in parts if "picture" in part]

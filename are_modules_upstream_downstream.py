@@ -21,7 +21,7 @@ from modularity.agreement import cluster_rows, dropouts, hyperparameters, measur
 from modularity.agreement import pooled_agreement, pooled_modularity, regularization_trends
 from modularity.rows import grouped
 from modularity.significance import LEVEL, adjusted
-from modularity.similarity import FAMILIES, MEASURES
+from modularity.similarity import FAMILIES, MEASURES, similarity_images
 from report.options import MOST_DRAWS, Parser, integer, run, selected_conditions, share
 from report.results import print_table, run_record, save_results, text, told
 from report.similarity import plot_agreement, plot_modularity, plot_similarities
@@ -30,7 +30,7 @@ from report.style import save_figure
 
 def parse_args(argv):
     parser = Parser("Compare clusters of neurons that see alike with clusters of neurons that act alike.")
-    parser.add_networks(many=True)
+    parser.add_networks(many=True, graph=False)
     parser.option("--untrained", "compare with so many untrained networks", integer(2, MOST_DRAWS), 100, metavar="N")
     what = "of the search for the best partition of each layer"
     parser.option("--restarts", what, integer(1, MOST_DRAWS), 100)
@@ -46,9 +46,11 @@ def main(argv=None):
     networks, abouts = selected_conditions(args)
     refuse_different(networks)
     figures = writable_folder(args.figures_dir)
-    images, labels = networks[0].data.load(False, args.data_dir, args.device)
-    _, right = evaluate(*stacked([network.model.to(args.device) for network in networks]), images, labels)
+    images, labels = networks[0].load(False, args.data_dir, args.device)
+    models = [network.model.to(args.device) for network in networks]
+    _, right = evaluate(*stacked(models), images, labels, models[0].architecture)
     accuracies = right.double().mean(1).tolist()
+    compared = len(similarity_images(models[0], images))
     trained, accuracies = accurate(networks, accuracies, args.least_accuracy)
     drawn = extremes(trained)
     untrained = [networks[0].untrained(k, args.seed + k) for k in range(args.untrained)]
@@ -65,7 +67,7 @@ def main(argv=None):
             clusters += cluster_rows(network, partitions)
         if similarity:
             pictures.append({"title": network.name, "similarity": similarity, "partitions": partitions})
-    record = run_record(args, device=args.device, seed=args.seed, images=len(images), checkpoints=abouts)
+    record = run_record(args, device=args.device, seed=args.seed, images=compared, checkpoints=abouts)
     save_results(figures / "upstream_downstream", rows, record)
     save_results(figures / "upstream_downstream_agreement", agreements, record)
     save_results(figures / "upstream_downstream_clusters", clusters, record)
@@ -100,7 +102,7 @@ def main(argv=None):
 
 
 def accurate(networks, accuracies, least):
-    """The networks that read the digits well enough, and their accuracies.  Raises InputError if none does."""
+    """The networks that read the images well enough, and their accuracies.  Raises InputError if none does."""
     chosen = [pair for pair in zip(networks, accuracies) if pair[1] >= least]
     if not chosen:
         best = f"{100 * max(accuracies):.1f} %"
@@ -174,7 +176,7 @@ def print_agreement(agreement):
 def notes(poor, networks, rows, least):
     """What the reader should know before believing the tables."""
     if poor:
-        yield f"{poor} of {networks} networks read less than {100 * least:.1f} % of the digits and are left out"
+        yield f"{poor} of {networks} networks read less than {100 * least:.1f} % of the images right and are left out"
     dead = [row["dead"] for row in rows if row["condition"] != BASELINE and row["measure"] == MEASURES[0]]
     if any(dead):
         yield f"up to {max(dead)} neurons of a layer are dead and in no cluster; where partitions are compared, in one"

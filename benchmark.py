@@ -22,14 +22,16 @@ import torch
 from joblib import cpu_count
 from tqdm import tqdm
 
-from mlp.data import DataSet
+from mlp.architecture import convolutional
+from mlp.data import PIXELS, DataSet
 from mlp.files import writable_folder
-from mlp.model import PIXELS, initial_model
+from mlp.model import initial_model
 from mlp.training import train
 from modularity.nulls import matched_modules
 from report.options import REPOSITORY, Parser, integer, run
 from report.results import print_table, run_record, save_results
-from report.speed import ablation_times, clustering_times, definition_times, dropout_training_times, engine_times
+from report.speed import ablation_times, clustering_times, convolution_training_times, definition_times
+from report.speed import dropout_training_times, engine_times
 from report.speed import plot_engine_times, pruned_weights, seconds_of, shuffle_times, similarity_times, training_times
 from report.style import save_figure
 
@@ -43,6 +45,8 @@ FILAN_NETWORK, FILAN_DATA, FILAN_IMAGES = (PIXELS, 256, 256, 256, 256, 10), Data
 DROPOUT, ZEROS = 0.5, 0.9
 CLUSTERS, SHUFFLES = 12, 50
 LANGE_NETWORK, SIMILARITY_IMAGES = (PIXELS, 64, 64, 10), 1000
+CNN, CNN_BATCH, CNN_IMAGES = convolutional((1, 28, 28), (64, 64, 64), (128, 10)), 64, 1280
+CNN_LESIONS, CNN_LESION_IMAGES = 12, 500
 PLANTED_NETWORK = (PIXELS, 64, 64, 64, 10)
 SESSIONS = {"make: the three scripts": "figures", "make hundred: 100 networks": "hundred"}
 """What users run, and the Makefile's name for it."""
@@ -82,6 +86,13 @@ def main(argv=None):
         some = images[:FILAN_IMAGES], labels[:FILAN_IMAGES]
         times = dropout_training_times(FILAN_NETWORK, DROPOUT, *some, args.repeats)
         compare("training with dropout, 10,000 images", spelled(FILAN_NETWORK), times, "one at a time")
+        some = images[:CNN_IMAGES], labels[:CNN_IMAGES]
+        times = convolution_training_times(CNN, CNN_BATCH, *some, args.repeats)
+        compare(f"training with convolutions, {CNN_IMAGES:,} images", str(CNN), times, "here")
+        model, modules = initial_model(CNN, seed=0), channel_modules(CNN)
+        some = images[:CNN_LESION_IMAGES], labels[:CNN_LESION_IMAGES]
+        times = ablation_times(model, modules, *some, args.repeats)
+        compare(f"ablating channels, {CNN_LESION_IMAGES} images", str(CNN), times, "batched")
         times = clustering_times(weights, CLUSTERS, args.repeats)
         compare(f"{CLUSTERS} clusters and n-cut", pruned, times, list(times)[-1])
         times = shuffle_times(weights, CLUSTERS, SHUFFLES)
@@ -126,6 +137,15 @@ def ablations(data_dir):
         list(train([model], images, labels, [(everything, everything[:0])], [generator], 1, 128, 1e-3))
         counts = (4, 1) + (0,) * (len(model.hidden_sizes) - 2)
         yield model, matched_modules(counts, model.hidden_sizes, limit, generator)[0]
+
+
+def channel_modules(architecture):
+    """Some modules of a sixteenth of a layer, as many of each hidden layer."""
+    widths, generator = architecture.sizes[1:-1], torch.Generator().manual_seed(0)
+    counts = [
+        tuple(width // 16 * (place == layer) for place, width in enumerate(widths)) for layer in range(len(widths))
+    ]
+    return torch.cat([matched_modules(own, widths, CNN_LESIONS, generator)[0] for own in counts])
 
 
 def compared(task, size, times, reference):

@@ -8,7 +8,7 @@ Writes centralities.csv, .json, .png and .pdf, and network.png and .pdf to --fig
 import report.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
 
 from mlp.files import writable_folder
-from mlp.model import stacked
+from mlp.network import stacked_strengths
 from modularity.candidates import candidate_limits, candidate_overlap, indegree_nobetween_candidates
 from modularity.centrality import centralities, layered_centralities
 from modularity.graph import neuron_graph, neuron_name
@@ -67,7 +67,8 @@ def main(argv=None):
     if len(networks) > 1:
         title += f" (number {first.number} of {len(networks)})"
     names = list(map(first.data.class_name, first.data.classes))
-    save_figure(plot_network(first.weights, tables[0], candidates[0], names, title), figures / "network")
+    drawn = first.weights[0], first.strengths, first.image_shape, tables[0], candidates[0], names, title
+    save_figure(plot_network(*drawn), figures / "network")
 
     columns = {"layer": "{layer}", "neuron": "{neuron}", "in-degree": "{in_degree:.2f}"}
     columns |= {"out-degree": "{out_degree:.2f}", "betweenness": "{betweenness:.5f}", "candidate": "{candidate}"}
@@ -86,13 +87,13 @@ def main(argv=None):
 def centrality_tables(networks, engine):
     """The centralities of all neurons of each network, by node."""
     if engine == "networkx":
-        return [centralities(neuron_graph(network.weights)) for network in networks]
-    return layered_centralities(stacked([network.model for network in networks])[0])
+        return [centralities(neuron_graph(network.strengths)) for network in networks]
+    return layered_centralities(stacked_strengths(networks))
 
 
 def affordable_engine(networks):
     """networkx as long as it takes a fraction of a second, else the layered engine."""
-    edges = [sum(int(weight.count_nonzero()) for weight in network.weights) for network in networks]
+    edges = [sum(int(layer.count_nonzero()) for layer in network.strengths) for network in networks]
     work = sum(sum(network.model.sizes) * its_edges for network, its_edges in zip(networks, edges))
     return "networkx" if work <= NETWORKX_WORK else "layered"
 

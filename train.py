@@ -1,9 +1,9 @@
-"""Train a multilayer perceptron on a few MNIST digits, or many at once.
+"""Train a network to tell a few classes of images apart, or many at once.
 
     python train.py --epochs 30 --batch-size 128 --lr 0.001 --hidden-layers 8,8,8 --save-dir ./mlp
 
-Writes mlp_mnist<digits>.pt to --save-dir, and training_history.csv, .json, .png and .pdf to --figures-dir.  With
---pruning, mlp_mnist<digits>_unpruned.pt is the network as it was before.  Several values of --lr, --dropout, --l1,
+Writes mlp_<dataset><classes>.pt to --save-dir, and training_history.csv, .json, .png and .pdf to --figures-dir.  With
+--pruning, mlp_<dataset><classes>_unpruned.pt is the network as it was before.  Several values of --lr, --dropout, --l1,
 --l2 or --leak are a sweep: all their combinations are trained at once.
 """
 
@@ -16,41 +16,52 @@ from pathlib import Path
 
 import torch
 
+from mlp.architecture import convolutional, dense, refuse_small_images
 from mlp.checkpoint import save_checkpoint
-from mlp.data import DataSet
+from mlp.data import DATA_SETS, DataSet
 from mlp.files import writable_folder
-from mlp.model import INITS, PIXELS
+from mlp.model import INITS
+from mlp.network import DEFAULT_DATA_SET
 from mlp.planting import refuse_unplantable, true_groups
 from mlp.training import in_tasks, memory_kept, memory_needed, refuse_more_than_memory, split_validation, together
 from mlp.training import train_networks
 from modularity.rows import grouped
 from modularity.tasks import mapped
 from report.networks import plot_history
-from report.options import DEFAULT_DIGITS, REPOSITORY, Parser, checkpoint_name, decay, digits, hidden_layers, integer
-from report.options import non_negative, positive, proper_share, run, several, share, sparsities
+from report.options import DEFAULT_NAME, REPOSITORY, Parser, checkpoint_name, chosen, decay, integer
+from report.options import non_negative, positive, proper_share, run, several, share, sparsities, widths
 from report.results import print_table, run_record, save_results, text
 from report.style import save_figure
 
 RECIPES = {
     # Filan et al. (2020); the defaults of Keras are spelled out
-    "filan": "--digits 0-9 --hidden-layers 256,256,256,256 --init glorot --epochs 20 --batch-size 128 --lr 0.001 "
+    "filan": "--classes 0-9 --hidden-layers 256,256,256,256 --init glorot --epochs 20 --batch-size 128 --lr 0.001 "
     "--adam-epsilon 1e-7 --val-fraction 0 --dropout 0.5 --pruning 0.5,0.9 --pruning-epochs 20",
     # Casper et al. (2021), whose MLPs are those of Filan et al. without dropout
-    "casper": "--digits 0-9 --hidden-layers 256,256,256,256 --init glorot --epochs 20 --batch-size 128 --lr 0.001 "
+    "casper": "--classes 0-9 --hidden-layers 256,256,256,256 --init glorot --epochs 20 --batch-size 128 --lr 0.001 "
     "--adam-epsilon 1e-7 --val-fraction 0 --pruning 0.5,0.9 --pruning-epochs 20",
+    # The small CNN of Filan et al. (2021)
+    "filan-cnn": "--classes 0-9 --channels 64,64,64 --hidden-layers 128 --init glorot --epochs 10 --batch-size 64 "
+    "--lr 0.001 --adam-epsilon 1e-7 --val-fraction 0 --pruning 0.5,0.9 --pruning-epochs 10",
     # Lange et al. (2022), whose grid varies one of --dropout, --l1 and --l2 at a time
-    "lange": "--digits 0-9 --hidden-layers 64,64 --epochs 500 --batch-size 200 --lr 0.001 --val-fraction 0.1 --l2 1e-5 "
-    "--early-stopping 6 --lr-decay 0.25,3",
+    "lange": "--classes 0-9 --hidden-layers 64,64 --epochs 500 --batch-size 200 --lr 0.001 --val-fraction 0.1 "
+    "--l2 1e-5 --early-stopping 6 --lr-decay 0.25,3",
 }
 SWEPT = "lr", "dropout", "l1", "l2"
 """Options that take several values."""
 
 
 def parse_args(argv):
-    parser = Parser("Train a multilayer perceptron on a few MNIST digits, or many at once.")
+    parser = Parser("Train a network to tell a few classes of images apart, or many at once.")
     option, swept = parser.option, {"metavar": "RATE[,RATE...]"}
-    option("--digits", "digits to tell apart, one output each", digits, DEFAULT_DIGITS)
-    option("--hidden-layers", "neurons of each hidden layer", hidden_layers, "8,8,8")
+    what = f"the images, of {', '.join(DATA_SETS)}"
+    option("--dataset", what, chosen(DATA_SETS), DEFAULT_DATA_SET, metavar="NAME")
+    parser.add_classes("classes to tell apart, one output each", DEFAULT_NAME)
+    what = (
+        "channels of convolutions before the hidden layers, of windows of 3 x 3, with pooling after all but the first"
+    )
+    option("--channels", f"{what} (default: none)", widths, ())
+    option("--hidden-layers", "neurons of each hidden layer", widths, "8,8,8")
     option("--epochs", "passes over the training images", integer(1), 30)
     option("--batch-size", "images per step of Adam", integer(1), 128)
     what = "learning rate of Adam; several rates, here and in other options that take them, are a sweep"
@@ -58,14 +69,14 @@ def parse_args(argv):
     option("--adam-epsilon", "what Adam adds to the root of the second moment", positive, 1e-8)
     what = (
         "initial weights: PyTorch's default; Glorot-uniform with biases of zero; or, after that, larger within as many "
-        "random groups of neurons as there are digits and smaller between them"
+        "random groups of neurons as there are classes and smaller between them"
     )
     option("--init", what, default="default", choices=INITS)
-    what = "plant modules: neurons of each hidden layer, and digits, in so many groups, weights between which are cut"
+    what = "plant modules: neurons of each hidden layer, and classes, in so many groups, weights between which are cut"
     option("--planted-groups", what, integer(2), metavar="GROUPS")
     what = "share of the weights between planted groups that exist nevertheless (default: 0, none)"
     option("--leak", what, several(share), metavar="SHARE[,SHARE...]")
-    what = "share of each hidden layer's activations set to zero in each step"
+    what = "share of each hidden layer's activations set to zero in each step; of convolutions half of it"
     option("--dropout", what, several(proper_share), "0", **swept)
     for norm, term in (("l1", "|w|"), ("l2", "w^2")):
         what = f"add RATE times the sum of {term} over all weights to the loss"
@@ -113,8 +124,12 @@ def parse_args(argv):
 
 def main(argv=None):
     args = parse_args(argv)
-    data = DataSet("mnist", args.digits)
-    sizes = (PIXELS, *args.hidden_layers, len(data.classes))
+    data = DataSet(args.dataset, args.classes)
+    neurons = *args.hidden_layers, len(data.classes)
+    inputs = prod(data.shape)
+    architecture = convolutional(data.shape, args.channels, neurons) if args.channels else dense((inputs, *neurons))
+    refuse_small_images(architecture, args.channels)
+    sizes = architecture.sizes
     refuse_unplantable(args.planted_groups, sizes, args.init)
     folder = writable_folder(args.save_dir)
     figures = writable_folder(args.figures_dir)
@@ -122,15 +137,17 @@ def main(argv=None):
     labels = data.load(True, args.data_dir)[1]
     images = len(labels)
     count = args.networks * prod(len(getattr(args, name)) for name in swept_options(args))
-    at_once = count if args.device.type == "cuda" else min(count, args.jobs * together(sizes))
-    needed = memory_needed(sizes, at_once, images, min(args.batch_size, images), args.separate_batches)
-    needed += memory_kept(sizes, count)
-    refuse_more_than_memory(needed, sizes, count, args.device)
+    at_once = count if args.device.type == "cuda" else min(count, args.jobs * together(architecture))
+    needed = memory_needed(architecture, at_once, images, min(args.batch_size, images), args.separate_batches)
+    needed += memory_kept(architecture, count)
+    refuse_more_than_memory(needed, architecture, count, args.device)
     networks = [network | true_groups(network, sizes, args.init) for network in hyperparameters(args)]
 
     history, words = [], []
     recipe = {"recipe": f"{args.recipe}: {RECIPES[args.recipe]}"} if args.recipe else {}
-    for (stage, _, options), (rows, models, losses, right) in zip(stages(args), trained(args, data, sizes, networks)):
+    for (stage, _, options), (rows, models, losses, right) in zip(
+        stages(args), trained(args, data, architecture, networks)
+    ):
         before = history[-1]["epoch"] if history else 0
         history += [row | {"epoch": before + row["epoch"]} for row in rows]
         described = [{"condition": condition(args, options["pruning"], network), **network} for network in networks]
@@ -138,8 +155,9 @@ def main(argv=None):
         epochs_kept = [kept_epoch(group, options["early_stopping"]) for group in its_rows]
         tests = results_per_network(losses, right, test_labels, data.classes, epochs_kept)
         record = run_record(args, **recipe, device=args.device, seed=args.seed, sizes=sizes, test=tests)
-        about = {"dataset": data.name, "digits": data.classes, "networks": described, "init": args.init}
-        checkpoint = folder / checkpoint_name(data.classes, stage)
+        about = {"dataset": data.name, "classes": data.classes, "networks": described, "init": args.init}
+        about |= {"architecture": architecture.described()} if args.channels else {}
+        checkpoint = folder / checkpoint_name(data, stage, "cnn" if args.channels else "mlp")
         save_checkpoint(checkpoint, models, **about, record=record)
         conditions = grouped([network | test for network, test in zip(described, tests)], "condition")
         if len(conditions) > 1:
@@ -159,15 +177,15 @@ def main(argv=None):
     print(f"saved {figures}/training_history.{{csv,json,png,pdf}}")
 
 
-def trained(args, data, sizes, networks):
+def trained(args, data, architecture, networks):
     """Train the networks in tasks; yields of each stage its history, models, and what `evaluate` says of the tests."""
     # on a GPU, one task takes all networks at once
-    parts = [networks] if args.device.type == "cuda" else in_tasks(networks, sizes)
+    parts = [networks] if args.device.type == "cuda" else in_tasks(networks, architecture)
     seeds = [[network["seed"] for network in part] if args.separate_batches else [args.seed] for part in parts]
     states = [None] * len(parts)
     for _, epochs, options in stages(args):
         options |= {"batch_size": args.batch_size, "adam_epsilon": args.adam_epsilon}
-        shared = sizes, args.init, data, args.data_dir, args.device, args.val_fraction, epochs, options
+        shared = architecture, args.init, data, args.data_dir, args.device, args.val_fraction, epochs, options
         tasks = [(*own, *shared) for own in zip(parts, states, seeds)]
         stage = "pruning" if options["pruning"] else "training"
         done = mapped(train_networks, tasks, args.jobs, stage, "epoch", [epochs] * len(tasks))
@@ -216,12 +234,12 @@ def kept_epoch(rows, early_stopping):
     return kept["epoch"]
 
 
-def results_per_network(losses, right, labels, digits, epochs):
-    """Test loss, accuracy, and accuracy per digit of each network, after so many epochs."""
+def results_per_network(losses, right, labels, classes, epochs):
+    """Test loss, accuracy, and accuracy per class of each network, after so many epochs."""
     rows = []
     for k, (epoch, loss, hit) in enumerate(zip(epochs, losses.double(), right)):
         row = {"network": k, "epoch": epoch, "loss": loss.mean().item(), "accuracy": hit.double().mean().item()}
-        rows.append(row | {f"accuracy_{d}": hit[labels == c].double().mean().item() for c, d in enumerate(digits)})
+        rows.append(row | {f"accuracy_{d}": hit[labels == c].double().mean().item() for c, d in enumerate(classes)})
     return rows
 
 

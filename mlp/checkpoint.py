@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from mlp import InputError
+from mlp.architecture import dense, from_description
 from mlp.files import replacing, strict_json
-from mlp.model import MLP, PIXELS
+from mlp.model import Model
 
 
 def save_checkpoint(path, models, **about):
@@ -37,38 +38,46 @@ def load_checkpoint(path):
 def load_networks(path):
     """Load networks saved by `save_checkpoint`, or the plain state dict of an MLP, or a list of such.
 
-    The layers of a state dict are its 2-D tensors named `...weight`, in order, each with the `...bias` of the same
-    prefix, or with none.  Numbers become float32.
-    Returns (models of the same sizes, about), on the CPU; `about` is {} for plain state dicts.  Raises InputError if
-    the file is missing, damaged, holds code, or describes no finite MLPs of one shape on MNIST pixels.
+    Where `about` has an architecture, the states are those of a Model of it.  Else the layers of a state dict are its
+    2-D tensors named `...weight`, in order, each with the `...bias` of the same prefix, or with none.  Numbers become
+    float32.
+    Returns (models of the same architecture, about), on the CPU; `about` is {} for plain state dicts.  Raises
+    InputError if the file is missing, damaged, holds code, or describes no finite networks of one shape.
     """
     content = _read(path)
-    about = {}
+    about, architecture = {}, None
     if isinstance(content, dict) and set(content) == {"networks", "about"}:
         try:
             content, about = content["networks"], dict(json.loads(content["about"], parse_constant=lambda _: None))
+            if "architecture" in about:
+                architecture = from_description(about["architecture"])
         except (TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: the checkpoint is damaged; train it again with: python train.py") from error
     states = content if isinstance(content, list) and content else [content]
     models = []
     for k, state in enumerate(states):
         try:
-            models.append(_model(*_linear_layers(state)))
+            models.append(_model(architecture, state) if architecture else _multilayer_perceptron(state))
         except InputError as error:
             where = f"{path}: network {k}" if len(states) > 1 else path
             raise InputError(f"{where}: {error}") from None
-        if models[k].sizes != models[0].sizes:
+        if models[k].architecture != models[0].architecture:
             shapes = f"{models[0].sizes} and {models[k].sizes}; save those of one shape together"
             raise InputError(f"{path}: networks 0 and {k} have different shapes, {shapes}")
     return models, about
 
 
-def _model(weights, biases):
-    """The MLP with these parameters."""
+def _model(architecture, state):
+    """The Model of an architecture with these parameters, by the names that it gives them."""
+    _refuse_others(state)
     with torch.device("meta"):  # no initialisation that the next lines would overwrite
-        model = MLP([weights[0].shape[1], *map(len, weights)])
-    parameters = [parameter for layer in zip(weights, biases) for parameter in layer]
-    model.load_state_dict(dict(zip(model.state_dict(), parameters)), assign=True)
+        model = Model(architecture)
+    wanted, found = ({name: tuple(tensor.shape) for name, tensor in own.items()} for own in (model.state_dict(), state))
+    if wanted != found:
+        raise InputError("its weights are not those of its architecture; save it again")
+    for name, tensor in state.items():
+        _refuse_unusable(name, tensor)
+    model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
     return model
 
 
@@ -94,31 +103,44 @@ def _read(path):
         raise InputError(f"{path}: {refused}; {remedy}") from error
 
 
-def _linear_layers(state):
-    """Weights [out, in] and biases [out] of the Linear layers of a state dict, as float32."""
-    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise InputError("holds no state dict; save the network with: torch.save(model.state_dict(), path)")
+def _multilayer_perceptron(state):
+    """The MLP whose Linear layers are those of a state dict."""
+    _refuse_others(state)
     names = [name for name, tensor in state.items() if str(name).endswith("weight") and tensor.ndim == 2]
     bias_names = [name.removesuffix("weight") + "bias" for name in names]
     for name, tensor in state.items():
         if name not in names + bias_names:
-            raise InputError(f"{name} {list(tensor.shape)} is no part of an MLP; only Linear layers are understood")
-        if tensor.is_meta:
-            raise InputError(f"{name} has a shape but no numbers (it is on the device meta); save the trained network")
-        if not tensor.is_floating_point() or tensor.layout != torch.strided:
-            raise InputError(f"{name} holds no ordinary floating-point numbers; save float weights")
-        if not tensor.float().isfinite().all():
-            raise InputError(f"{name} holds NaN or infinite values; train the network again with a smaller --lr")
+            remedy = "save a network with other layers than Linear by mlp.sequential.save_network"
+            raise InputError(f"{name} {list(tensor.shape)} is no part of an MLP; {remedy}")
+        _refuse_unusable(name, tensor)
     if len(names) < 2:
         raise InputError("has no hidden layer, and modules are made of hidden neurons; use a deeper network")
 
     weights = [state[name].float() for name in names]
     biases = [state[name].float() if name in state else torch.zeros(len(w)) for name, w in zip(bias_names, weights)]
-    inputs = PIXELS
+    inputs = weights[0].shape[1]
     for name, weight, bias in zip(names, weights, biases):
         if 0 in weight.shape or weight.shape[1] != inputs or bias.shape != weight.shape[:1]:
-            remedy = f"an MLP on MNIST pixels begins with {PIXELS} inputs and each layer fits the next"
             shapes = f"{list(weight.shape)} with bias {list(bias.shape)}"
-            raise InputError(f"{name} {shapes} does not fit {inputs} neurons before it; {remedy}")
+            raise InputError(f"{name} {shapes} does not fit {inputs} neurons before it; each layer has to fit the next")
         inputs = len(weight)
-    return weights, biases
+    parameters = [parameter for layer in zip(weights, biases) for parameter in layer]
+    architecture = dense([weights[0].shape[1], *map(len, weights)])
+    names = (f"layers.{layer}.{kind}" for layer in range(len(weights)) for kind in ("weight", "bias"))
+    return _model(architecture, dict(zip(names, parameters)))
+
+
+def _refuse_others(state):
+    """Raise InputError unless this is a state dict."""
+    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise InputError("holds no state dict; save the network with: torch.save(model.state_dict(), path)")
+
+
+def _refuse_unusable(name, tensor):
+    """Raise InputError unless a tensor holds ordinary numbers."""
+    if tensor.is_meta:
+        raise InputError(f"{name} has a shape but no numbers (it is on the device meta); save the trained network")
+    if not tensor.is_floating_point() or tensor.layout != torch.strided:
+        raise InputError(f"{name} holds no ordinary floating-point numbers; save float weights")
+    if not tensor.float().isfinite().all():
+        raise InputError(f"{name} holds NaN or infinite values; train the network again with a smaller --lr")

@@ -5,34 +5,87 @@ import gzip
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 
 import numpy
 import torch
 
 from mlp import InputError
-from mlp.model import IMAGE_SIDE
+from mlp.seeds import derived_seed
+
+IMAGE_SIDE = 28
+PIXELS = IMAGE_SIDE**2
+DIGITS = tuple(f"digit {digit}" for digit in range(10))
+COLLECTIONS = {
+    "mnist": ("MNIST", DIGITS),
+    "fashion": (
+        "FashionMNIST",
+        ("T-shirt", "Trousers", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
+    "kmnist": ("KMNIST", ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")),
+}
+"""What torchvision calls the collections of images that are known here, and what is seen on their classes."""
+
+PAIRINGS = "halves", "halves-same", "stacked", "stacked-same"
+"""Ways to make one image of two (Filan et al. 2021): squeezed side by side, or each in a channel of its own; of any
+classes, whose sum modulo 10 is the class of both, or of the same one."""
+PAIRING_SEED = 0
+"""Decides who is paired with whom, and not --seed, so that a data set is one data set."""
+PAIRED = {
+    pairing if collection == "mnist" else f"{pairing}-{collection}": (pairing, collection)
+    for collection, pairing in product(COLLECTIONS, PAIRINGS)
+}
+DATA_SETS = (*COLLECTIONS, *PAIRED)
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """Some classes of a collection of images, in the order of a network's outputs.
+    """Some classes of a data set, in the order of a network's outputs.
 
-    name: of the collection, one of COLLECTIONS.  classes: distinct integers, from 0.
+    name: one of DATA_SETS, or None where it is not known on what a network was trained.  classes: distinct integers,
+    from 0.
     """
 
-    name: str
+    name: str | None
     classes: tuple
 
     def __str__(self):
-        return f"digits {', '.join(map(str, self.classes))}"
+        if self.name == "mnist":
+            return f"digits {', '.join(map(str, self.classes))}"
+        if self.name is None:
+            return f"{len(self.classes)} outputs"
+        return f"{self.name}: {', '.join(map(self.class_name, self.classes))}"
+
+    @property
+    def shape(self):
+        """Channels, height and width of its images."""
+        return (2 if self._pairing.startswith("stacked") else 1, IMAGE_SIDE, IMAGE_SIDE)
+
+    @property
+    def _pairing(self):
+        return PAIRED[self.name][0] if self.name in PAIRED else ""
 
     def class_name(self, label):
-        """What is seen on the images of one of the classes: 'digit 3'."""
-        return f"digit {label}"
+        """What is seen on the images of one of the classes: 'digit 3', 'Sneaker', or of two images 'sum 3'."""
+        if self.name is None:
+            return f"output {label}"
+        if self._pairing in ("halves", "stacked"):
+            return f"sum {label}"
+        _, collection = PAIRED.get(self.name, (None, self.name))
+        return COLLECTIONS[collection][1][label]
+
+    def short_name(self, label):
+        """What there is room for on an axis: '3', 'Sneaker'."""
+        return self.class_name(label).removeprefix("digit ").removeprefix("sum ").removeprefix("output ")
 
     def load(self, train, data_dir, device="cpu"):
-        """Images and labels as of `load_digits`, on a device; read once by each process, and not to be changed."""
+        """Images and labels as of `load_images`, on a device; read once by each process, and not to be changed.
+
+        Raises InputError as `load_images`, and if it is not known which images these are.
+        """
+        if self.name is None:
+            raise InputError("the checkpoint does not say on which images it was trained; name them with --dataset")
         return tuple(tensor.to(device) for tensor in _loaded(self.name, self.classes, train, str(data_dir)))
 
     def test_images_per_class(self, data_dir):
@@ -40,44 +93,73 @@ class DataSet:
         return self.load(False, data_dir)[1].bincount(minlength=len(self.classes)).tolist()
 
 
-def load_digits(digits, train, data_dir):
-    """Load the training or test images of some MNIST digits.
+def load_images(name, classes, train, data_dir):
+    """Load the training or test images of some classes of a data set.
 
-    digits: distinct integers in 0..9; their order is the order of the classes.
+    name: one of DATA_SETS.  classes: distinct integers in 0..9; their order is the order of the labels.
     train: True for the 60,000-image split, False for the 10,000-image split.
-    data_dir: folder that holds, or will hold, MNIST/raw/; missing files are downloaded there.
-    Returns images [n, 784] float32 in 0..1 and labels [n] int64, each an index into `digits`.
-    Raises InputError if the files are damaged, or absent and out of reach.
+    data_dir: folder that holds, or will hold, the collection's own, as in MNIST/raw/; missing files are downloaded
+    there.
+    Returns images [n, channels * height * width] float32 in 0..1 and labels [n] int64, each an index into `classes`.
+    Raises InputError if the files are damaged, or absent and out of reach, or hold no image of one of the classes.
     """
+    pairing, collection = PAIRED.get(name, (None, name))
+    images, targets = _read_collection(COLLECTIONS[collection][0], train, data_dir)
+    if pairing:
+        images, targets = _paired(pairing, images, targets, train)
+    missing = sorted(set(classes) - set(targets.unique().tolist()))
+    if missing:
+        there = "in the training images" if train else "in the test images"
+        remedy = f"choose from {','.join(map(str, targets.unique().tolist()))}"
+        raise InputError(f"--classes {','.join(map(str, missing))}: not to be found {there} of {name}; {remedy}")
+    chosen = torch.isin(targets, torch.tensor(classes))
+    place_of_class = torch.full((256,), -1)
+    place_of_class[list(classes)] = torch.arange(len(classes))
+    return images[chosen].flatten(1).float() / 255, place_of_class[targets[chosen].int()]
+
+
+@lru_cache(maxsize=2)
+def _loaded(name, classes, train, data_dir):
+    return load_images(name, classes, train, data_dir)
+
+
+def _read_collection(name, train, data_dir):
+    """All images [n, 28, 28] of a split of a collection, as torchvision names it, and their classes [n], as bytes."""
     split = "train" if train else "t10k"
-    stems = [Path(data_dir, "MNIST", "raw", f"{split}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")]
+    stems = [Path(data_dir, name, "raw", f"{split}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")]
     try:
         if not all(stem.with_name(f"{stem.name}.gz").exists() or stem.exists() for stem in stems):
-            from torchvision.datasets import MNIST  # takes longer than reading, and is needed for downloads alone
+            import torchvision  # takes longer than reading, and is needed for downloads alone
 
             with contextlib.redirect_stdout(None):  # torchvision chats on stdout, which is kept for results
-                MNIST(data_dir, train=train, download=True)
+                getattr(torchvision.datasets, name)(data_dir, train=train, download=True)
         images, targets = map(_read, stems)
         if images.shape != (len(targets), IMAGE_SIDE, IMAGE_SIDE) or targets.ndim != 1:
             raise ValueError(f"images {list(images.shape)} and labels {list(targets.shape)}")
     except (RuntimeError, ValueError, EOFError, OSError, zlib.error) as error:
         failed = f"could not be read or downloaded ({' '.join(str(error).split()) or type(error).__name__})"
         remedy = "delete damaged files there, or copy the four .gz files in, or name another --data-dir"
-        raise InputError(f"{data_dir}/MNIST/raw/{split}-*: MNIST {failed}; {remedy}") from error
-
-    chosen = torch.isin(targets, torch.tensor(digits))
-    class_of_digit = torch.full((256,), -1)
-    class_of_digit[list(digits)] = torch.arange(len(digits))
-    return images[chosen].flatten(1).float() / 255, class_of_digit[targets[chosen].int()]
+        raise InputError(f"{data_dir}/{name}/raw/{split}-*: {name} {failed}; {remedy}") from error
+    return images, targets
 
 
-COLLECTIONS = {"mnist": load_digits}
-"""What loads some classes of each data set that is known here."""
-
-
-@lru_cache(maxsize=2)
-def _loaded(name, classes, train, data_dir):
-    return COLLECTIONS[name](classes, train, data_dir)
+def _paired(pairing, images, targets, train):
+    """As many pairs of images as there are images, drawn with replacement: [n, channels, 28, 28], and their classes."""
+    generator = torch.Generator().manual_seed(derived_seed(PAIRING_SEED, int(train)))
+    if pairing.endswith("same"):
+        first = torch.arange(len(targets))
+        second = torch.empty_like(first)
+        for label in targets.unique():
+            places = (targets == label).nonzero().flatten()
+            second[places] = places[torch.randint(len(places), (len(places),), generator=generator)]
+        classes = targets
+    else:
+        first, second = torch.randint(len(targets), (2, len(targets)), generator=generator)
+        classes = (targets[first] + targets[second]) % 10  # at most 18, of bytes
+    if pairing.startswith("stacked"):
+        return torch.stack([images[first], images[second]], dim=1), classes
+    squeezed = images.float().unflatten(2, (-1, 2)).mean(3)  # pairs of columns
+    return torch.cat([squeezed[first], squeezed[second]], dim=2), classes
 
 
 def _read(stem):

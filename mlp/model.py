@@ -1,25 +1,32 @@
-"""The network: a ReLU multilayer perceptron, and its one forward pass, in which any neurons can be silent."""
+"""The network: layers of units with ReLU between them, and their one forward pass, in which any units can be silent."""
 
-from itertools import pairwise
+from itertools import repeat
+from math import prod
 
 import torch
 from torch import nn
 
+from mlp.architecture import DENSE, Architecture, dense, map_means
 from mlp.planting import clusterable_groups, plant_softly
 
 INITS = "default", "glorot", "clusterable"
 """The ways to draw initial weights."""
-IMAGE_SIDE = 28
-PIXELS = IMAGE_SIDE**2
+BATCH_NUMBERS = 2**20
+"""Activations of a layer held at once where maps are propagated: 4 MiB, which stay in a processor's cache."""
 
 
-class MLP(nn.Module):
-    """Linear layers with ReLU between them.  sizes: neurons per layer, inputs and outputs too: (784, 8, 8, 8, 3)."""
+class Model(nn.Module):
+    """Layers of neurons or channels with ReLU between them, of an Architecture."""
 
-    def __init__(self, sizes):
+    def __init__(self, architecture):
         super().__init__()
-        self.sizes = tuple(sizes)
-        self.layers = nn.ModuleList(nn.Linear(*ends) for ends in pairwise(self.sizes))
+        self.architecture = architecture
+        self.sizes = architecture.sizes
+        self.layers = nn.ModuleList()
+        for layer, (units, *window) in zip(architecture.layers, architecture.weight_shapes):
+            self.layers.append(
+                nn.Conv2d(window[0], units, layer.kernel) if layer.kernel else nn.Linear(prod(window), units)
+            )
 
     @property
     def hidden_sizes(self):
@@ -27,8 +34,8 @@ class MLP(nn.Module):
 
     @property
     def weights(self):
-        """One [out, in] tensor per layer."""
-        return [layer.weight for layer in self.layers]
+        """One [out, in] tensor per layer, or where maps are read [out, in, height, width]."""
+        return [layer.weight.view(shape) for layer, shape in zip(self.layers, self.architecture.weight_shapes)]
 
     @property
     def biases(self):
@@ -37,33 +44,51 @@ class MLP(nn.Module):
 
     def forward(self, images):
         """Logits [n, outputs] of images [n, inputs]."""
-        return self.preactivations(images)[-1]
+        return self.values(images)[-1].T
+
+    def values(self, images, factors=None):
+        """What each layer computes of images [n, inputs] before its ReLU, logits last, as of `propagate`."""
+        activations = self.architecture.entered(images)
+        return propagate(self.weights, self.biases, activations, factors, layers=self.architecture.layers)
 
     def preactivations(self, images):
-        """What each layer computes before its ReLU for images [n, inputs], logits last: one [n, neurons] per layer."""
-        return [values.T for values in propagate(self.weights, self.biases, images.T)]
+        """What each layer computes before its ReLU for images [n, inputs], logits last: one [n, units] per layer.
+
+        Of a map its mean, in batches of bounded memory.
+        """
+        rows = max(1, BATCH_NUMBERS // self.architecture.widest) if self.architecture.convolutions else len(images)
+        batches = [[map_means(values).T for values in self.values(some)] for some in images.split(max(1, rows))]
+        return batches[0] if len(batches) == 1 else [torch.cat(parts) for parts in zip(*batches)]
 
 
-def propagate(weights, biases, activations, factors=None, in_place=False):
-    """What each layer computes before its ReLU, logits last: one [..., neurons, n] per layer of weights.
+class MLP(Model):
+    """A multilayer perceptron.  sizes: neurons per layer, inputs and outputs too: (784, 8, 8, 8, 3)."""
 
-    weights, biases: one [out, in] and one [out] tensor per layer; of networks side by side [networks, ...].
-    activations: [in, n], the same for all networks, or [networks, in, n]: images, or what a hidden layer passes on.
-    factors: one tensor per layer but the last, which its activations are multiplied by: 0 silences a neuron.
+    def __init__(self, sizes):
+        super().__init__(dense(sizes))
+
+
+def propagate(weights, biases, activations, factors=None, in_place=False, layers=None):
+    """What each layer computes before its ReLU, logits last: one [..., units, n] per layer of weights, or of a
+    convolution [..., units, height, width, n].
+
+    weights, biases: one [out, in] or [out, in, height, width] and one [out] tensor per layer; of networks side by side
+    [networks, ...].
+    activations: [in, n], the same for all networks, or [networks, in, n]: images, or what a hidden layer passes on; of
+    maps [..., in, height, width, n].
+    factors: one tensor per layer but the last, which what is read of its activations is multiplied by: 0 silences.
     in_place: faster, where only the logits are asked for: the other values are overwritten by their ReLU.
+    layers: the Layer of each layer of weights; by default all are dense.
     """
     relu = torch.relu_ if in_place else torch.relu
     values = []
-    for layer, (weight, bias) in enumerate(zip(weights, biases)):
-        if layer > 0:
+    for place, (layer, weight, bias) in enumerate(zip(layers or repeat(DENSE), weights, biases)):
+        if place > 0:
             activations = relu(values[-1])
-            if factors is not None:
-                activations = activations * factors[layer - 1]
-        if activations.ndim == 2:  # one product, whether of one network or of many
-            products = torch.addmm(bias.reshape(-1, 1), weight.flatten(0, -2), activations)
-            values.append(products.unflatten(0, bias.shape))
-        else:
-            values.append(torch.bmm(weight, activations).add_(bias.unsqueeze(2)))
+        activations = layer.pooled(activations)
+        if place > 0 and factors is not None:
+            activations = activations * factors[place - 1]
+        values.append(layer.sums(weight, bias, activations))
     return values
 
 
@@ -78,15 +103,16 @@ def hits(logits, labels):
     return found
 
 
-def initial_model(sizes, seed, init="default"):
-    """An untrained MLP whose weights depend on `seed` alone.
+def initial_model(architecture, seed, init="default"):
+    """An untrained Model whose weights depend on `seed` alone.
 
+    architecture: an Architecture, or the sizes of an MLP.
     init: "default" is PyTorch's; "glorot" draws weights uniformly within +-sqrt(6 / (in + out)) and sets biases to zero
     (Glorot & Bengio 2010, eq. 16), as Keras does; "clusterable" then plants groups (`plant_softly`).
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = MLP(sizes)
+        model = Model(architecture) if isinstance(architecture, Architecture) else MLP(architecture)
         if init != "default":
             for layer in model.layers:
                 nn.init.xavier_uniform_(layer.weight)

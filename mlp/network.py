@@ -3,17 +3,26 @@
 import hashlib
 from dataclasses import dataclass, field, replace
 from itertools import product
+from math import inf, prod
+
+import torch
 
 from mlp import InputError
 from mlp.checkpoint import load_networks
-from mlp.data import COLLECTIONS, DataSet
-from mlp.model import INITS, MLP, initial_model
+from mlp.data import DATA_SETS, DataSet
+from mlp.model import INITS, Model, initial_model
 from mlp.rescaling import rescaled
 
 BASELINE, ALL, CONTROL = "random initialisation", "all trained", "control"
 """The conditions of networks that were never trained, of all others together, and of tests of which it is known that
 nothing is to be found: no checkpoint can take these names."""
-DEFAULT_CLASSES = (3, 5, 7)
+KERNEL_NORMS = {
+    "sum": lambda kernel: kernel.double().abs().sum((2, 3)).to(kernel.dtype),
+    "column": lambda kernel: kernel.double().abs().sum(2).amax(2).to(kernel.dtype),
+}
+"""What a slice [height, width] of weights, from one map to one unit, is worth: the sum of |w|, as Filan et al. (2021)
+say, or the largest sum of a column, the matrix norm that their code computes."""
+DEFAULT_DATA_SET, DEFAULT_CLASSES = "mnist", (3, 5, 7)
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,10 +32,10 @@ class Network:
     condition: how it was trained, in words.  number: its place in its checkpoint, or among the untrained.
     seed: of its initial weights, None if unknown.  init: how these were drawn, as `initial_model` takes it.
     hyperparameters: whatever else the checkpoint says about it.  groups: that of each hidden neuron, where modules were
-    planted, else None.
+    planted, else None.  norm: of KERNEL_NORMS, that of the slice of a kernel that joins two units.
     """
 
-    model: MLP
+    model: Model
     data: DataSet
     condition: str = "trained"
     number: int = 0
@@ -34,6 +43,7 @@ class Network:
     init: str = "default"
     hyperparameters: dict = field(default_factory=dict)
     groups: list | None = None
+    norm: str = "sum"
 
     @property
     def name(self):
@@ -47,13 +57,32 @@ class Network:
 
     @property
     def weights(self):
-        """One [out, in] tensor per layer, on the CPU."""
+        """One [out, in] tensor per layer, or where maps are read [out, in, height, width], on the CPU."""
         return [weight.detach().cpu() for weight in self.model.weights]
 
     @property
     def strengths(self):
-        """How strongly each two units of neighbouring layers are joined: one [out, in] tensor of |w| per layer."""
-        return [weight.abs() for weight in self.weights]
+        """How strongly each two units of neighbouring layers are joined: one [out, in] tensor per layer.
+
+        That is |w|, or of a slice [height, width] of a kernel its `norm`.
+        """
+        return [KERNEL_NORMS[self.norm](weight) if weight.ndim == 4 else weight.abs() for weight in self.weights]
+
+    @property
+    def image_shape(self):
+        """Channels, height and width of what it reads, or (inputs,) where that is not known."""
+        reads = self.model.architecture.input_shape
+        return self.data.shape if self.data.name and prod(self.data.shape) == prod(reads) else reads
+
+    def load(self, train, data_dir, device="cpu"):
+        """The images and labels of its DataSet.  Raises InputError as that, or if it reads images of another size."""
+        reads, given = self.model.architecture.input_shape, self.data.shape
+        fits = reads == given if self.model.architecture.convolutions else prod(reads) == prod(given)
+        if self.data.name and not fits:
+            its, theirs = (" x ".join(map(str, shape)) for shape in (reads, given))
+            wrong = f"reads images of {its} and those of {self.data.name} are {theirs}"
+            raise InputError(f"{self.name}: {wrong}; name its own --dataset")
+        return self.data.load(train, data_dir, device)
 
     def rescaled(self):
         """The same network in its canonical form."""
@@ -62,19 +91,30 @@ class Network:
     def untrained(self, number, seed):
         """A network like this one before any training, in which nothing is planted."""
         init = "glorot" if self.init == "clusterable" else self.init
-        known = {"model": initial_model(self.model.sizes, seed, init), "number": number, "seed": seed, "init": init}
+        known = {
+            "model": initial_model(self.model.architecture, seed, init),
+            "number": number,
+            "seed": seed,
+            "init": init,
+        }
         return replace(self, **known, condition=BASELINE, hyperparameters={}, groups=None)
 
 
-def load_records(path, classes=None, name="trained"):
+def stacked_strengths(networks):
+    """The strengths of networks of one shape: one [networks, out, in] tensor per layer."""
+    return [torch.stack(layer) for layer in zip(*(network.strengths for network in networks))]
+
+
+def load_records(path, classes=None, dataset=None, name="trained"):
     """The networks of a checkpoint, and what it says about them all.
 
-    classes: what the outputs stand for, if the checkpoint does not say.  name: the condition of networks whose own it
-    does not say.  Returns ([Network], about).
-    Raises InputError as `load_networks`, or if what is said cannot be, or contradicts `classes`.
+    classes, dataset: what the outputs stand for, and of which images, if the checkpoint does not say.
+    name: the condition of networks whose own it does not say.  Returns ([Network], about).
+    Raises InputError as `load_networks`, or if what is said cannot be, or contradicts `classes` or `dataset`.
     """
     models, about = load_networks(path)
-    data = DataSet(_collection(path, about), _classes(path, about, classes, models[0].sizes[-1]))
+    name_of_data = _data_set(path, about, dataset)
+    data = DataSet(name_of_data, _classes(path, about, name_of_data, classes, models[0].sizes[-1]))
     said, init = about.get("networks", [{}] * len(models)), about.get("init", "default")
     described = isinstance(said, list) and len(said) >= len(models) and all(isinstance(one, dict) for one in said)
     seeds = [one["seed"] for one in said if one.get("seed") is not None] if described else []
@@ -100,31 +140,43 @@ def _are_groups(groups, model, init):
     return known and (max(groups) > 0 or init == "clusterable")
 
 
-def _collection(path, about):
-    """The name of the data set; checkpoints that do not say are older than the question, and MNIST's."""
-    name = about.get("dataset", "mnist")
-    if not isinstance(name, str) or name not in COLLECTIONS:
-        known = ", ".join(COLLECTIONS)
+def _data_set(path, about, chosen):
+    """The name of the data set: what the checkpoint says, or else what was chosen; older ones are of MNIST."""
+    name = about.get("dataset", chosen or DEFAULT_DATA_SET)
+    if name is None:  # what its owner left open
+        return chosen
+    if name not in DATA_SETS:
+        known = ", ".join(DATA_SETS)
         raise InputError(f"{path}: was trained on the data set {name!r}, which is unknown here; known: {known}")
+    if chosen not in (None, name):
+        remedy = "leave --dataset out, or name another checkpoint"
+        raise InputError(f"--dataset {chosen}: {path} was trained on {name}; {remedy}")
     return name
 
 
-def _classes(path, about, chosen, outputs):
+def _classes(path, about, dataset, chosen, outputs):
     """What the outputs stand for: what the checkpoint says, or else what was chosen."""
-    if "digits" in about:
-        said = about["digits"]
-        known = isinstance(said, list) and all(type(label) is int and 0 <= label < 10 for label in said)
+    if "classes" in about or "digits" in about:  # as checkpoints called them once
+        said = about["classes"] if "classes" in about else about["digits"]
+        most = 10 if dataset else inf
+        known = isinstance(said, list) and all(type(label) is int and 0 <= label < most for label in said)
         if not known or len(set(said)) < max(2, len(said)):
-            raise InputError(f"{path}: the digits it was trained on are damaged; train it again")
+            raise InputError(f"{path}: the classes it was trained on are damaged; train it again")
         if chosen not in (None, tuple(said)):
-            remedy = "leave --digits out, or name another checkpoint"
-            raise InputError(f"--digits {_spelled(chosen)}: {path} was trained on {_spelled(said)}; {remedy}")
+            remedy = "leave --classes out, or name another checkpoint"
+            raise InputError(f"--classes {_spelled(chosen)}: {path} was trained on {_spelled(said)}; {remedy}")
         chosen = tuple(said)
     chosen = chosen or DEFAULT_CLASSES
     if len(chosen) != outputs:
-        remedy = "name the digit that each output stands for, in order"
-        raise InputError(f"--digits {_spelled(chosen)}: {path} has {outputs} outputs; {remedy}")
+        remedy = "name the class that each output stands for, in order"
+        raise InputError(f"--classes {_spelled(chosen)}: {path} has {outputs} outputs; {remedy}")
     return chosen
+
+
+def refuse_without_images(networks, data_dir):
+    """Raise InputError, before any work, unless there are test images that each network can read."""
+    for network in networks:
+        network.load(False, data_dir)
 
 
 def refuse_twins(networks):
@@ -141,8 +193,8 @@ def refuse_twins(networks):
 def refuse_different(networks):
     """Raise InputError unless all networks can be compared with the same untrained ones, layer by layer."""
     traits = {
-        "layers": lambda network: network.model.sizes,
-        "digits": lambda network: network.data.classes,
+        "layers": lambda network: network.model.architecture,
+        "classes": lambda network: network.data.classes,
         "data sets": lambda network: network.data.name,
         "initial weights": lambda network: network.init,
     }

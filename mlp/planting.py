@@ -5,6 +5,7 @@ from itertools import pairwise
 import torch
 
 from mlp import InputError
+from mlp.architecture import over_slices
 from mlp.seeds import derived_seed
 
 PLANTED = 3
@@ -49,7 +50,7 @@ def plant_softly(weights, groups):
     """
     within = 1 + 0.4 * (len(groups[-1]) - 1)
     for weight, (before, after) in zip(weights[1:], pairwise(groups), strict=True):
-        weight.mul_(torch.where(after.unsqueeze(1) == before, within, 0.6))
+        weight.mul_(over_slices(torch.where(after.unsqueeze(1) == before, within, 0.6), weight))
 
 
 def true_groups(network, sizes, init):

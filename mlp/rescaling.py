@@ -9,6 +9,8 @@ from copy import deepcopy
 
 import torch
 
+from mlp.architecture import over_slices
+
 ROUNDS, BALANCED = 10_000, 1e-12
 """Rounds of balancing at most, and how much the factors change in the last."""
 
@@ -24,12 +26,15 @@ def rescaled(model):
     one layer after the other, again and again (as Stock et al. 2019 do for pairs of layers).  Neurons that read
     nothing, not even a bias, or are not read by any that matter, have no such form: in the limit their weights vanish,
     and so they are zero.
-    Returns a new MLP on the same device; the model is as it was.
+    Returns a new Model on the same device; the model is as it was.
     """
     weights = [weight.double().cpu() for weight in model.weights]
     biases = [bias.double().cpu() for bias in model.biases]
     alive = _that_matter(weights, biases)
-    squares = [(weight * after.unsqueeze(1) * before) ** 2 for weight, before, after in zip(weights, alive, alive[1:])]
+    squares = []
+    for weight, before, after in zip(weights, alive, alive[1:]):
+        square = (weight * over_slices(after.unsqueeze(1) & before, weight)) ** 2
+        squares.append(square.sum((2, 3)) if square.ndim == 4 else square)
     factors = [torch.ones(len(its_alive)).double() for its_alive in alive]  # squared; those of pixels and outputs stay
     for _ in range(ROUNDS):
         before = torch.cat(factors)
@@ -43,9 +48,10 @@ def rescaled(model):
         warnings.warn("a network is not quite in its canonical form", stacklevel=2)
     balanced = deepcopy(model)
     scales = [(factor.sqrt() * its_alive, its_alive / factor.sqrt()) for factor, its_alive in zip(factors, alive)]
-    for layer, weight, bias, (_, down), (up, _) in zip(balanced.layers, weights, biases, scales, scales[1:]):
-        layer.weight.copy_(weight * up.unsqueeze(1) * down)
-        layer.bias.copy_(bias * up)
+    parameters = zip(balanced.weights, balanced.biases, weights, biases, scales, scales[1:])
+    for its_weight, its_bias, weight, bias, (_, down), (up, _) in parameters:
+        its_weight.copy_(weight * over_slices(up.unsqueeze(1), weight) * over_slices(down.unsqueeze(0), weight))
+        its_bias.copy_(bias * up)
     return balanced
 
 
@@ -56,10 +62,11 @@ def _that_matter(weights, biases):
     output, or to one that is read.
     """
     reads = [torch.ones(weights[0].shape[1], dtype=torch.bool)]
-    for weight, bias in zip(weights, biases):
-        reads.append((weight[:, reads[-1]] != 0).any(1) | (bias != 0))
+    present = [(weight != 0).flatten(2).any(2) if weight.ndim == 4 else weight != 0 for weight in weights]
+    for edges, bias in zip(present, biases):
+        reads.append(edges[:, reads[-1]].any(1) | (bias != 0))
     read = [torch.ones(len(weights[-1]), dtype=torch.bool)]
-    for weight in reversed(weights[1:]):
-        read.insert(0, (weight[read[0]] != 0).any(0))
+    for edges in reversed(present[1:]):
+        read.insert(0, edges[read[0]].any(0))
     hidden = [some & more for some, more in zip(reads[1:-1], read)]
     return [reads[0], *hidden, read[-1]]

@@ -2,18 +2,20 @@
 
 import os
 from itertools import pairwise
+from math import prod
 
 import torch
 from torch.nn.functional import cross_entropy
 from torch.optim.adam import adam
 
 from mlp import InputError
+from mlp.architecture import over_slices
 from mlp.model import hits, initial_model, propagate, stacked
 from mlp.planting import planted_connections
 from mlp.seeds import derived_seed
 
 BATCH_NUMBERS = 2**20
-"""First-layer activations held at once while networks are evaluated: 4 MiB, which stay in a processor's cache."""
+"""Activations of a layer held at once while networks are evaluated: 4 MiB, which stay in a processor's cache."""
 
 PRUNING_INTERVAL = 10
 """Steps between two choices of the weights to keep."""
@@ -21,55 +23,66 @@ PRUNING_INTERVAL = 10
 ROWS_AT_ONCE = 400
 """First-layer neurons that one task trains side by side, whatever the number of cores: more make no network cheaper."""
 
+MEASURED = 10_000
+"""Training images that are read after each epoch to say how good a network of convolutions is; to read all would take a
+third as long as to train.  Others read all."""
+
+MAP_DROPOUT = 0.5
+"""Share of the rate of dropout that convolutions have (Filan et al. 2021: 0.25, and 0.5 for other layers)."""
+
 PRUNED, NOISE = 1, 2
 """What a seed decides besides weights and mini-batches: the mini-batches while pruning, and which neurons drop out."""
 
 
-def memory_needed(sizes, networks, images, batch_size, separate_batches):
+def memory_needed(architecture, networks, images, batch_size, separate_batches):
     """Bytes that training side by side takes at its peak, measured to be at most this and at least about a sixth of it.
 
     Of each network: its weights 24 times (stacked, gradients, two moments of Adam, copies to save, what products and
     the allocator take in between), a batch's activations 8 times, and losses and hits of all images, twice; with
     separate batches also its own images of a batch, and the order of all images.
     """
-    parameters = sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
-    numbers = 24 * parameters + 8 * batch_size * sum(sizes[1:]) + 6 * images
+    numbers = 24 * parameter_count(architecture) + 8 * batch_size * architecture.activations + 6 * images
     if separate_batches:
-        numbers += 2 * batch_size * sizes[0] + 6 * images
+        numbers += 2 * batch_size * prod(architecture.input_shape) + 6 * images
     return 4 * networks * numbers
 
 
-def refuse_more_than_memory(needed, sizes, networks, device):
+def parameter_count(architecture):
+    """How many weights and biases a network has."""
+    return sum(prod(shape) + shape[0] for shape in architecture.weight_shapes)
+
+
+def refuse_more_than_memory(needed, architecture, networks, device):
     """Raise InputError if networks that take `memory_needed` would not fit in memory, before any of them is made."""
     if device.type == "cuda":
         available, _ = torch.cuda.mem_get_info(device)
     else:
         available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > 0.8 * available:
-        given = f"--networks {networks} --hidden-layers {','.join(map(str, sizes[1:-1]))}"
+        given = f"--networks {networks} with {'-'.join(map(str, architecture.sizes[1:-1]))} hidden units"
         memory = f"needs about {needed / 2**30:,.1f} GiB and there are {available / 2**30:,.1f}"
         raise InputError(f"{given}: {memory}; train fewer networks, or smaller ones")
 
 
-def memory_kept(sizes, networks):
+def memory_kept(architecture, networks):
     """Bytes that trained networks take while others are trained: their weights three times, on their way to a file."""
-    return 12 * networks * sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
+    return 12 * networks * parameter_count(architecture)
 
 
-def together(sizes):
-    """How many networks of these layer sizes one task trains side by side, at most."""
-    return max(1, ROWS_AT_ONCE // sizes[1])
+def together(architecture):
+    """How many networks of an architecture one task trains side by side, at most."""
+    return max(1, ROWS_AT_ONCE // prod(architecture.shapes[0]))
 
 
-def in_tasks(networks, sizes):
+def in_tasks(networks, architecture):
     """The networks in parts of nearly equal size, each to be trained side by side by one task."""
-    parts = -(-len(networks) // together(sizes))
+    parts = -(-len(networks) // together(architecture))
     bounds = [len(networks) * part // parts for part in range(parts + 1)]
     return [networks[start:end] for start, end in pairwise(bounds)]
 
 
 def train_networks(
-    networks, states, batch_seeds, sizes, init, data, data_dir, device, val_fraction, epochs, options, advance
+    networks, states, batch_seeds, architecture, init, data, data_dir, device, val_fraction, epochs, options, advance
 ):
     """Train some networks from their initial weights, or go on: a task.
 
@@ -80,7 +93,7 @@ def train_networks(
     Returns the rows of `train`; the models' state dicts; and what `evaluate` says of the test images.
     """
     images, labels = data.load(True, data_dir, device)
-    models = [initial_model(sizes, network["seed"], init).to(device) for network in networks]
+    models = [initial_model(architecture, network["seed"], init).to(device) for network in networks]
     generators = [torch.Generator().manual_seed(seed) for seed in batch_seeds]
     splits = [split_validation(labels, val_fraction, generator) for generator in generators]
     if states:  # a start of its own, since how long the training before took may depend on other networks
@@ -92,8 +105,9 @@ def train_networks(
     connections = None
     if "planted_groups" in networks[0]:
         plans = [(network["planted_groups"], network["leak"], network["seed"]) for network in networks]
-        each = zip(*(planted_connections(sizes, *plan) for plan in plans))
-        connections = [torch.stack(layer).to(device) for layer in each]
+        each = zip(*(planted_connections(architecture.sizes, *plan) for plan in plans))
+        stacks = zip((torch.stack(layer).to(device) for layer in each), models[0].weights[1:])
+        connections = [over_slices(present, weight.unsqueeze(0)) for present, weight in stacks]
     rows = []
     torch.set_flush_denormal(True)  # weights that L2 has shrunk below 1e-38 take many times as long to multiply
     try:
@@ -105,7 +119,7 @@ def train_networks(
     finally:
         torch.set_flush_denormal(False)
     states = [{name: tensor.cpu().clone() for name, tensor in model.state_dict().items()} for model in models]
-    tests = (tensor.cpu() for tensor in evaluate(*stacked(models), *data.load(False, data_dir, device)))
+    tests = (tensor.cpu() for tensor in evaluate(*stacked(models), *data.load(False, data_dir, device), architecture))
     return rows, states, *tests
 
 
@@ -145,14 +159,15 @@ def train(
     the first layer, where nearly all the work is, is one plain product.  The networks do not interact: each is trained
     on its own mean cross-entropy, and Adam works parameter by parameter.
 
-    models: MLPs of equal sizes.  images: [n, inputs].  labels: [n].
+    models: Models of one architecture.  images: [n, inputs].  labels: [n].
     splits, generators: of `split_validation`, and what decides the order of mini-batches, and by its initial seed which
     activations are dropped: one for all networks, or one for each.
     learning_rate, dropout, l1, l2: a number for all networks, or a list with one for each.
-    dropout: share of each hidden layer's activations that is set to zero in a step, the others growing to make up.
+    dropout: share of each hidden layer's activations that is set to zero in a step, the others growing to make up; of
+    convolutions the share MAP_DROPOUT of it, after they are pooled.
     l1, l2: added to the loss are l1 sum |w| + l2 sum w^2 over all weights; biases are free.
-    connections: None, or which weights exist, those from the inputs aside: a boolean [networks, out, in] tensor for
-    each further layer.  The others are zero from the first step to the last.
+    connections: None, or which weights exist, those from the inputs aside: a boolean tensor for each further layer that
+    goes with its stacked weights.  The others are zero from the first step to the last.
     pruning: None, or the share of zeros in each weight matrix at the first and after the last step; in between,
     `polynomial_sparsity`.  Every PRUNING_INTERVAL steps the weights to keep are chosen anew, and all others are zero
     whenever the network is used (Zhu & Gupta 2017).  Biases are never pruned.
@@ -161,9 +176,11 @@ def train(
     early_stopping: None, or a number of epochs: a network whose validation loss has not fallen below its lowest for so
     many epochs stops, while others go on; and all end with the weights of their lowest validation loss.
     Yields one row per network still in training: network, epoch (from 1), learning_rate during the epoch, and measured
-    after it on all images training_loss, training_accuracy, validation_loss, validation_accuracy (cross-entropies in
-    nats, accuracies as fractions; NaN where there are no images).  Raises InputError if a loss is no longer finite.
+    after it on all images, or of convolutions on MEASURED and those for validation, training_loss, training_accuracy,
+    validation_loss, validation_accuracy (cross-entropies in nats, accuracies as fractions; NaN where there are no
+    images).  Raises InputError if a loss is no longer finite.
     """
+    architecture = models[0].architecture
     weights, biases = stacked(models)
     connections = connections or []
     for weight, present in zip(weights[1:], connections):
@@ -177,6 +194,9 @@ def train(
     step_counts = [torch.zeros((), device=images.device) for _ in parameters]
     penalties = l1.any() or l2.any()
     noise = _dropout_noise(dropout, generators, images.device) if dropout.any() else None
+    measured = images, labels, splits
+    if architecture.convolutions:
+        measured = _some_of(images, labels, [(training[:MEASURED], validation) for training, validation in splits])
     running = torch.arange(len(models))
     lowest = torch.full([len(models)], torch.inf, dtype=torch.float64)
     stale, undecayed = torch.zeros(2, len(models), dtype=torch.int64)  # epochs since the lowest, or also since a decay
@@ -190,10 +210,11 @@ def train(
                 kept = _prune(weights, kept, step, steps, pruning)
             factors = None
             if noise:
-                factors = [_dropout_factors(layer.shape[1], batch.shape[1], noise, running) for layer in biases[:-1]]
+                factors = _dropout_factors(architecture, batch.shape[1], noise, running)
             if len(batch) == 1:
                 batch = batch[0]
-            logits = propagate(weights, biases, images[batch].mT, factors)[-1]
+            entered = architecture.entered(images[batch])
+            logits = propagate(weights, biases, entered, factors, layers=architecture.layers)[-1]
             loss = cross_entropy(logits, labels[batch].expand(len(logits), -1), reduction="sum") / logits.shape[2]
             gradients = torch.autograd.grad(loss, parameters)
             for gradient, present in zip(gradients[1:], connections):  # a zero without a gradient stays one
@@ -204,9 +225,9 @@ def train(
             step += 1
         if pruning:
             kept = _prune(weights, kept, step, steps, pruning)
-        losses, right = (measure.cpu() for measure in evaluate(weights, biases, images, labels))
+        losses, right = (measure.cpu() for measure in evaluate(weights, biases, *measured[:2], architecture))
         _refuse_divergence(losses, {name: rate[running].tolist() for name, rate in given.items()}, epoch)
-        rows = _state(losses, right, splits, epoch, running, learning_rate)
+        rows = _state(losses, right, measured[2], epoch, running, learning_rate)
         yield rows
 
         losses = torch.tensor([row["validation_loss"] for row in rows], dtype=torch.float64)
@@ -274,6 +295,8 @@ def adam_step(parameters, gradients, moments, step_counts, rate, epsilon=1e-8):
     Its functional form is called since torch.optim.Adam would import a compiler, which takes longer than training a
     small network.  moments: two lists of tensors, of zeros at first.  step_counts: a float tensor per parameter.
     """
+    # those of kernels may lie in memory with their channels last; the fused kernel reads all in the order of parameters
+    gradients = [gradient.contiguous() for gradient in gradients]
     constants = {"beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0, "amsgrad": False, "maximize": False}
     adam(parameters, gradients, *moments, [], step_counts, fused=True, lr=rate, eps=epsilon, **constants)
 
@@ -286,7 +309,7 @@ def polynomial_sparsity(step, steps, initial, final):
 def largest_weights(matrices, sparsity):
     """Which weights to keep so that a share `sparsity` of each matrix is pruned: those of the largest |w|, and ties.
 
-    matrices: [networks, out, in].  Returns a boolean tensor of that shape.
+    matrices: [networks, out, in], or kernels [networks, out, in, height, width].  Returns a boolean tensor like that.
     """
     strength = matrices.abs().flatten(1)
     size = strength.shape[1]
@@ -294,7 +317,7 @@ def largest_weights(matrices, sparsity):
     if pruned == size:
         return torch.zeros_like(matrices, dtype=torch.bool)
     threshold = strength.kthvalue(pruned + 1).values
-    return matrices.abs() >= threshold.view(-1, 1, 1)
+    return matrices.abs() >= _like(threshold, matrices)
 
 
 @torch.no_grad()
@@ -320,27 +343,46 @@ def _dropout_noise(rates, generators, device):
     return noise, torch.tensor([pairs.index(pair) for pair in follows], device=device)
 
 
-def _dropout_factors(neurons, images, noise, running):
-    """What to multiply activations by: 0 where dropped, else 1 / (1 - rate): [networks, or 1 for all, neurons, n]."""
+def _dropout_factors(architecture, images, noise, running):
+    """What to multiply what is read of hidden layers by: 0 where dropped, else 1 / (1 - rate).
+
+    A tensor per hidden layer, [networks, or 1 for all, *the shape of what is read, n].
+    """
     pairs, follows = noise
-    factors = [
-        torch.empty(neurons, images, device=generator.device).bernoulli_(1 - rate, generator=generator).div_(1 - rate)
-        for rate, generator in pairs
-    ]
-    return torch.stack(factors) if len(pairs) == 1 else torch.stack(factors)[follows[running]]
+    layers = []
+    for shape in architecture.read[1:]:
+        factors = []
+        for rate, generator in pairs:
+            maps = len(shape) == 3
+            # of maps in the order in which convolutions leave them: channels last
+            sizes = (images, *shape[1:], shape[0]) if maps else (*shape, images)
+            kept = 1 - (MAP_DROPOUT * rate if maps else rate)
+            factor = torch.empty(sizes, device=generator.device).bernoulli_(kept, generator=generator).div_(kept)
+            factors.append(factor.permute(3, 1, 2, 0) if maps else factor)
+        layers.append(factors[0].unsqueeze(0) if len(pairs) == 1 else torch.stack(factors)[follows[running]])
+    return layers
 
 
 @torch.no_grad()
-def evaluate(weights, biases, images, labels):
+def evaluate(weights, biases, images, labels, architecture):
     """Cross-entropy in nats, and whether the argmax is right, of stacked networks and all images: two [networks, n]."""
-    rows = max(1, BATCH_NUMBERS // weights[0].shape[:2].numel())  # in batches of bounded memory
+    rows = max(1, BATCH_NUMBERS // (len(weights[0]) * prod(architecture.shapes[0])))  # in batches of bounded memory
     losses, right = [], []
     for some, its_labels in zip(images.split(rows), labels.split(rows)):
-        logits = propagate(weights, biases, some.T, in_place=True)[-1]
+        logits = propagate(weights, biases, architecture.entered(some), None, True, architecture.layers)[-1]
         its_labels = its_labels.expand(len(logits), -1)
         losses.append(cross_entropy(logits, its_labels, reduction="none"))
         right.append(hits(logits, its_labels))
     return torch.cat(losses, dim=1), torch.cat(right, dim=1)
+
+
+def _some_of(images, labels, splits):
+    """The images that are in one of the splits, their labels, and the splits as places among these."""
+    chosen = torch.cat([part for split in splits for part in split]).unique()
+    places = torch.full((len(labels),), -1)
+    places[chosen] = torch.arange(len(chosen))
+    chosen = chosen.to(images.device)
+    return images[chosen], labels[chosen], [(places[training], places[validation]) for training, validation in splits]
 
 
 def _refuse_divergence(losses, rates, epoch):

@@ -1,17 +1,22 @@
 """Ablation: what a network still gets right while a module is silent."""
 
+from collections import defaultdict
 from functools import lru_cache
 from itertools import accumulate, chain, groupby, islice
 from operator import itemgetter
 
 import torch
 
+from mlp.architecture import map_means
 from mlp.model import hits, propagate
 from modularity.tasks import mapped
 
 BATCH_NUMBERS, BATCH_IMAGES = 2**17, 512
 """Activations of a layer held at once, and images that go through all layers before the next, so that both stay in the
 core's cache; narrow layers of many modules at once, or wide ones of one."""
+
+MAP_NUMBERS = 2**23
+"""Activations of a layer held at once where there are convolutions, which small batches of images would slow down."""
 
 ROUNDING = 1e-3
 """Share of the logits, and of a bound on their change, that rounding is taken to stay below."""
@@ -40,6 +45,8 @@ def ablated_hits(model, modules, images, labels, levels=None, progress=iter):
     intact; where few neurons of a wide layer are silent, what they add is taken away from the intact sums of the next;
     and the images that a module cannot turn keep their reading.  Equal modules are evaluated once.
 
+    Where there are convolutions, a silent channel's whole map says nothing, and no image is known to keep its reading.
+
     modules: boolean [modules, hidden neurons]; a row without members leaves the network intact.
     images: [n, inputs].  labels: [n] int64 class indices.  All on the model's device, or the modules on the CPU.
     levels: [hidden neurons], what the activation of each is set to while it is silent; by default zeros.
@@ -47,7 +54,10 @@ def ablated_hits(model, modules, images, labels, levels=None, progress=iter):
     """
     weights, biases, classes = model.weights, model.biases, model.sizes[-1]
     labels, order = labels.sort(stable=True)  # the images of a class side by side
+    distinct, place = torch.as_tensor(modules, dtype=torch.bool).cpu().unique(dim=0, return_inverse=True)
     levels = images.new_zeros(sum(model.hidden_sizes)) if levels is None else levels.to(images.device)
+    if model.architecture.convolutions:
+        return _hits_of_maps(model, distinct, images[order], labels, levels, progress)[place]
     sums = propagate(weights, biases, images[order].T)
     to_read_again = _screening(weights, sums, levels, labels)
     right = hits(sums[-1], labels)
@@ -62,7 +72,6 @@ def ablated_hits(model, modules, images, labels, levels=None, progress=iter):
 
     whole = lru_cache(maxsize=1)(lambda start, places: list(chunks(start, places)))
 
-    distinct, place = torch.as_tensor(modules, dtype=torch.bool).cpu().unique(dim=0, return_inverse=True)
     correct = torch.zeros(len(distinct), classes, dtype=torch.int64)
     for start, rows in progress(_batches(distinct, model.sizes)):
         silent = distinct[rows].to(images.device)
@@ -94,6 +103,57 @@ def ablated_hits(model, modules, images, labels, levels=None, progress=iter):
         found = _correct_per_class(torch.cat(logits, dim=2), labels[again].bincount(minlength=classes).tolist())
         correct[rows] = (still_right + found).cpu()
     return correct[place]
+
+
+def _hits_of_maps(model, modules, images, labels, levels, progress):
+    """The `ablated_hits` of distinct modules where there are convolutions: one after the other, for a batch of images.
+
+    They share what is intact before the first layer of each; and where few channels are silent, what they add to the
+    next layer is taken away from its intact sums.
+    """
+    layers, widths, classes = model.architecture.layers, model.hidden_sizes, model.sizes[-1]
+    weights, biases = model.weights, model.biases
+    levels = levels.split(widths)
+    of_layer = defaultdict(list)
+    for row, module in enumerate(modules):
+        masks = [mask.to(images.device) for mask in module.split(widths)]
+        of_layer[next((layer for layer, mask in enumerate(masks) if mask.any()), len(widths))].append((row, masks))
+    correct = torch.zeros(len(modules), classes, dtype=torch.int64)
+
+    def silenced(values, layer, mask):
+        activations = values.relu()
+        activations[mask] = levels[layer][mask].view(-1, *[1] * (values.ndim - 1))
+        return activations
+
+    def passed_on(start, masks, sums):
+        """The logits of the batch without what is silent from a layer on."""
+        if start == len(widths):
+            return sums[-1]
+        mask, following = masks[start], start + 1
+        # not of the last layer: a difference has the rounding of both its sums, and logits may be equal
+        if following < len(widths) and 2 * mask.sum() < len(mask):
+            lost = sums[start][mask].relu() - levels[start][mask].view(-1, *[1] * (sums[start].ndim - 1))
+            columns = weights[following][:, mask]
+            layer = layers[following]
+            lost = layer.pooled(lost)
+            values = sums[following] - layer.sums(columns, torch.zeros_like(biases[following]), lost)
+        else:
+            values = layers[following].through(
+                weights[following], biases[following], silenced(sums[start], start, mask)
+            )
+        for place in range(following + 1, len(layers)):
+            activations = silenced(values, place - 1, masks[place - 1])
+            values = layers[place].through(weights[place], biases[place], activations)
+        return values
+
+    rows = max(1, MAP_NUMBERS // model.architecture.widest)
+    for some, its_labels in progress(list(zip(images.split(rows), labels.split(rows)))):
+        sums = model.values(some)
+        for start, members in of_layer.items():
+            for row, masks in members:
+                right = hits(passed_on(start, masks, sums), its_labels)
+                correct[row] += its_labels[right].bincount(minlength=classes).cpu()
+    return correct
 
 
 def _screening(weights, sums, levels, labels):
@@ -178,12 +238,18 @@ def turned_images(networks, pairs, data_dir, device, jobs):
 @torch.no_grad()
 def _turned(network, pairs, data_dir, device):
     """The `turned_images` of one network: a task."""
-    images, labels = network.data.load(False, data_dir, device)
+    images, labels = network.load(False, data_dir, device)
     model, classes = network.model.to(device), len(network.data.classes)
+    rows = max(1, MAP_NUMBERS // model.architecture.widest) if model.architecture.convolutions else len(images)
 
     def right(module):
-        factors = [~mask.to(device).unsqueeze(1) for mask in module.split(model.hidden_sizes)]
-        return hits(propagate(model.weights, model.biases, images.T, factors)[-1], labels)
+        heard = (~module).to(device).split(model.hidden_sizes)
+        factors = [mask.view(-1, *[1] * len(read)) for mask, read in zip(heard, model.architecture.read[1:])]
+        found = [
+            hits(model.values(some, factors)[-1], its_labels)
+            for some, its_labels in zip(images.split(rows), labels.split(rows))
+        ]
+        return torch.cat(found)
 
     modules, places = pairs.flatten(0, 1).unique(dim=0, return_inverse=True)  # what is silent before is so in many
     of_module = [right(module) for module in modules]
@@ -196,11 +262,11 @@ def _turned(network, pairs, data_dir, device):
 
 @torch.no_grad()
 def mean_activations(model, images):
-    """The mean activation of each hidden neuron over images [n, inputs], at least one: [hidden neurons]."""
+    """The mean activation of each hidden unit over images [n, inputs], at least one, and its map: [hidden units]."""
     totals = 0
     for some in images.split(BATCH_IMAGES):
-        *hidden, _ = model.preactivations(some)
-        totals += torch.cat([values.relu().sum(0, dtype=torch.double) for values in hidden])
+        *hidden, _ = model.values(some)
+        totals += torch.cat([map_means(values.relu()).sum(1, dtype=torch.double) for values in hidden])
     return (totals / len(images)).to(images.dtype)
 
 
@@ -212,7 +278,7 @@ def mean_levels(networks, data_dir, device, jobs):
 
 def _training_means(network, data_dir, device):
     """The levels of one network, on the CPU: a task."""
-    return mean_activations(network.model.to(device), network.data.load(True, data_dir, device)[0]).cpu()
+    return mean_activations(network.model.to(device), network.load(True, data_dir, device)[0]).cpu()
 
 
 def against_controls(networks, modules, controls, data_dir, device, jobs, levels=None):
@@ -226,7 +292,9 @@ def against_controls(networks, modules, controls, data_dir, device, jobs, levels
     """
     pieces, work, lengths = [], [], []
     for network, own, groups, its_levels in zip(networks, modules, controls, levels or [None] * len(networks)):
-        each = 1000 * len(network.data.classes) * sum(network.model.sizes[1:])  # of about 1,000 test images per class
+        each = (
+            1000 * len(network.data.classes) * network.model.architecture.activations
+        )  # of about 1,000 test images per class
         everything = torch.cat([torch.zeros(1, own.shape[1], dtype=torch.bool), own, *groups])
         its_pieces = everything.split(max(1, TASK_NUMBERS // each))
         pieces += [(network, some, its_levels) for some in its_pieces]
@@ -248,7 +316,7 @@ def _test_hits(pieces, data_dir, device, advance):
     """The hits of some modules of some networks: a task."""
     found = []
     for network, modules, levels in pieces:
-        images, labels = network.data.load(False, data_dir, device)
+        images, labels = network.load(False, data_dir, device)
         found.append(ablated_hits(network.model.to(device), modules, images, labels, levels))
         advance()
     return found

@@ -6,7 +6,7 @@ import numpy
 import torch
 
 from mlp import InputError
-from mlp.model import stacked
+from mlp.network import stacked_strengths
 from modularity.centrality import layered_centralities
 from modularity.effects import ablation_effects, wilson_interval
 from modularity.graph import neuron_name
@@ -130,7 +130,7 @@ def modules_by_rule(weights, top_inputs=TOP_INPUTS):
 
 def default_null_modules(network, seed):
     """`null_modules` of the candidates of a network, with the defaults of everything."""
-    candidates = {BOTH: indegree_nobetween_candidates(*layered_centralities(stacked([network.model])[0]))}
+    candidates = {BOTH: indegree_nobetween_candidates(*layered_centralities(stacked_strengths([network])))}
     generator = torch.Generator().manual_seed(seed + network.number)
     return null_modules(network, candidates, TOP_INPUTS, MATCHED_MODULES, generator)[BOTH]
 

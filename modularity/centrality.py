@@ -65,7 +65,8 @@ def betweenness(weights):
         alone = [betweenness([matrix[k] for matrix in weights]) for k in range(networks)]
         return [torch.stack(layer) for layer in zip(*alone)]
     sources_at_once = min(max(1, BATCH_NUMBERS // roads_per_source), max(sizes))
-    buffer = distances[0].new_empty(sources_at_once * roads_per_source)  # made once: fresh memory costs more than sums
+    room = max(BATCH_NUMBERS, sources_at_once * networks * max(sizes))
+    buffer = distances[0].new_empty(room)  # made once: fresh memory costs more than sums
     for layer in range(len(distances) - 1):
         for lengths in distances[layer].mT.split(sources_at_once, dim=-2):
             dependencies = _dependencies(lengths, distances[layer + 1 :], buffer)
@@ -80,19 +81,24 @@ def _dependencies(lengths, distances, buffer):
     """Brandes's dependencies of sources on the neurons between them and the last layer, where paths are unique.
 
     lengths: [..., sources, neurons], distances from the sources to the first of these layers.
-    distances: [..., out, in] of each step from there on.  buffer: room for the largest [..., sources, out, in].
+    distances: [..., out, in] of each step from there on.  buffer: room for [..., sources, in], and more to be faster.
     Returns [..., sources, neurons] for each layer but the last.
     """
     steps = []
     first = lengths
     for distance in distances:
-        shape = (*lengths.shape[:-1], *distance.shape[-2:])
-        roads = buffer[: torch.Size(shape).numel()].view(shape)
-        torch.add(lengths.unsqueeze(-2), distance.unsqueeze(-3), out=roads)
-        lengths, previous = roads.min(-1)
-        roads.scatter_(-1, previous.unsqueeze(-1), torch.inf)
-        if ((roads.amin(-1) == lengths) & lengths.isfinite()).any():
-            return _shared_dependencies(first, distances)
+        shortest, by_way_of = [], []
+        for part in distance.split(max(1, len(buffer) // lengths.numel()), dim=-2):
+            shape = (*lengths.shape[:-1], *part.shape[-2:])
+            roads = buffer[: torch.Size(shape).numel()].view(shape)
+            torch.add(lengths.unsqueeze(-2), part.unsqueeze(-3), out=roads)
+            nearest, previous = roads.min(-1)
+            roads.scatter_(-1, previous.unsqueeze(-1), torch.inf)
+            if ((roads.amin(-1) == nearest) & nearest.isfinite()).any():
+                return _shared_dependencies(first, distances)
+            shortest.append(nearest)
+            by_way_of.append(previous)
+        lengths, previous = torch.cat(shortest, -1), torch.cat(by_way_of, -1)
         steps.append((lengths.isfinite(), previous, distance.shape[-1]))
     dependencies = [torch.zeros_like(lengths)]
     for reached, previous, size in reversed(steps):

@@ -19,27 +19,52 @@ NULLS |= {"strength": "shuffled in their places, node strengths kept"}
 PRIMARY = "layer"
 """The null of the primary test, which is that of the first graph of the first condition: the claim of the paper, and
 the null that is an exact permutation.  Copies of "strength" only approach what its name says, see `shuffle_weights`."""
-GRAPHS = {True: "with pixels", False: "without pixels"}
+WITH_PIXELS, WITHOUT_PIXELS, CONVOLUTIONS = "with pixels", "without pixels", "convolutions only"
+"""The graphs of a network: of all its units; of hidden ones and outputs, since all hidden neurons share the pixels,
+which have most of the weight and tie up whatever else lies apart; and of channels alone (Filan et al. 2021)."""
 COPIES_PER_TASK = 10
 
 
-def graph_weights(network, pixels):
-    """The strengths that make the graph: all of them, or those between hidden neurons and outputs only.
-
-    All hidden neurons share the pixels, which have most of the weight and tie up whatever else lies apart.
-    """
-    return network.strengths[0 if pixels else 1 :]
-
-
-def neurons_with_edges(network, pixels):
-    """How many neurons have an edge in the graph of a network."""
-    return sum(int(layer.sum()) for layer in connected_neurons(graph_weights(network, pixels)))
+def graphs_of(networks, without_pixels=False):
+    """The graphs to ask for, the one that the papers have first: of MLPs that of all units, else that of channels."""
+    if without_pixels:
+        return [WITHOUT_PIXELS]
+    if all(network.model.architecture.convolutions > 1 for network in networks):
+        return [CONVOLUTIONS, WITH_PIXELS]
+    return [WITH_PIXELS, WITHOUT_PIXELS]
 
 
-def refuse_unclusterable(networks, clusters, pixels=True):
+def layers_of(network, graph):
+    """The numbers of the layers of units that a graph has."""
+    outputs = len(network.model.hidden_sizes) + 1
+    first = 0 if graph == WITH_PIXELS else 1
+    last = network.model.architecture.convolutions if graph == CONVOLUTIONS else outputs
+    return range(first, last + 1)
+
+
+def graph_weights(network, graph):
+    """The strengths that make a graph."""
+    layers = layers_of(network, graph)
+    return network.strengths[layers[0] : layers[-1]]
+
+
+def hidden_labels(network, graph, labels):
+    """The labels of all hidden units, where those of the units of a graph are known; -1 for those that it lacks."""
+    sizes, layers = network.model.sizes, layers_of(network, graph)
+    everyone = numpy.full(sum(sizes), -1)
+    everyone[sum(sizes[: layers[0]]) : sum(sizes[: layers[-1] + 1])] = labels
+    return everyone[sizes[0] : -sizes[-1]]
+
+
+def neurons_with_edges(network, graph):
+    """How many neurons have an edge in a graph of a network."""
+    return sum(int(layer.sum()) for layer in connected_neurons(graph_weights(network, graph)))
+
+
+def refuse_unclusterable(networks, clusters, graph):
     """Raise InputError if the graph of a network has fewer neurons with edges than clusters are asked for."""
     for network in networks:
-        connected = neurons_with_edges(network, pixels)
+        connected = neurons_with_edges(network, graph)
         if connected == 0:
             remedy = "prune less, or leave --rescale out"
             raise InputError(f"{full_name(network)}: has no edges left, so there is nothing to cluster; {remedy}")
@@ -48,9 +73,9 @@ def refuse_unclusterable(networks, clusters, pixels=True):
             raise InputError(f"--clusters {clusters}: {few}")
 
 
-def enough_without_pixels(networks, clusters):
-    """Whether the graphs of hidden neurons and outputs alone can be divided into so many clusters, too."""
-    return all(neurons_with_edges(network, pixels=False) >= clusters for network in networks)
+def enough_neurons(networks, clusters, graph):
+    """Whether the graph of each network can be divided into so many clusters."""
+    return all(neurons_with_edges(network, graph) >= clusters for network in networks)
 
 
 def full_name(network):
@@ -58,7 +83,7 @@ def full_name(network):
     return f"{'-'.join(map(str, network.model.sizes))} network {network.number}, {network.condition}"
 
 
-def clustered(networks, clusters, shuffles, seed, jobs, pixels=True):
+def clustered(networks, clusters, shuffles, seed, jobs, graph):
     """Cluster the `graph_weights` of each network and shuffled copies of them.
 
     Returns per network {"n_cut", "labels", "warnings", and per null the n-cuts of the copies}.  Without zeros the nulls
@@ -66,7 +91,7 @@ def clustered(networks, clusters, shuffles, seed, jobs, pixels=True):
     """
     tasks, owners = [], []
     for place, network in enumerate(networks):
-        weights = graph_weights(network, pixels)
+        weights = graph_weights(network, graph)
         tasks.append((weights, None, clusters, seed, [()]))
         owners.append((place, "observed"))
         reduced = without_isolated(weights)
@@ -80,7 +105,7 @@ def clustered(networks, clusters, shuffles, seed, jobs, pixels=True):
                 owners.append((place, null))
     results = [{"warnings": [], **{null: [] for null in NULLS}} for _ in networks]
     steps = [len(keys) for *_, keys in tasks]
-    for (place, null), found in zip(owners, mapped(clusterings, tasks, jobs, GRAPHS[pixels], "copy", steps)):
+    for (place, null), found in zip(owners, mapped(clusterings, tasks, jobs, graph, "copy", steps)):
         n_cuts, labels, caught = zip(*found)
         results[place]["warnings"] += [warning for some in caught for warning in some]
         if null == "observed":
@@ -116,17 +141,17 @@ def shuffled_copy(weights, null, seed, key):
     return shuffle_weights(weights, null, torch.Generator().manual_seed(derived_seed(seed, *key)))
 
 
-def first_copy(network, clusters, seed, pixels=True):
+def first_copy(network, clusters, seed, graph):
     """The first shuffled copy that `clustered` compares a network with: its weights, n-cut, and cluster labels."""
-    weights, null, key = without_isolated(graph_weights(network, pixels)), next(iter(NULLS)), (network.number, 0, 0)
+    weights, null, key = without_isolated(graph_weights(network, graph)), next(iter(NULLS)), (network.number, 0, 0)
     [(cut, labels, _)] = clusterings(weights, null, clusters, seed, [key])
     return shuffled_copy(weights, null, seed, key), cut, labels
 
 
-def network_row(network, result, pixels=True):
+def network_row(network, result, graph):
     """How clusterable a network is.  result: what `clustered` returns for it."""
-    labels, weights = result["labels"], graph_weights(network, pixels)
-    row = {**network.identity, "seed": network.seed, "graph": GRAPHS[pixels]}
+    labels, weights = result["labels"], graph_weights(network, graph)
+    row = {**network.identity, "seed": network.seed, "graph": graph}
     row |= {"neurons": int((labels >= 0).sum()), "isolated": int((labels < 0).sum())}
     row["edges"] = sum(int(weight.count_nonzero()) for weight in weights)
     row |= {"clusters": len(set(labels) - {-1}), "n_cut": result["n_cut"]}
@@ -157,31 +182,31 @@ def gap_tests(rows):
             line |= {"n_cut": defined_mean(row["n_cut"] for row in group)}
             line["shuffled_n_cut"] = defined_mean(row[f"{null}_mean"] for row in group)
             line |= over_seeds(group, f"{null}_gap", "gap_")
-            line["gap_share"] = line["gap_mean"] / line["shuffled_n_cut"]
+            uncut = line["shuffled_n_cut"] == 0  # as of groups that share nothing
+            line["gap_share"] = numpy.nan if uncut else line["gap_mean"] / line["shuffled_n_cut"]
             line["below"] = sum(row[f"{null}_p"] <= LEVEL for row in group)
             lines.append(line | signed_rank_test(gaps))
     return primary_first(lines, next(line for line in lines if line["shuffle"] == PRIMARY))
 
 
-def cluster_rows(network, labels, pixels=True):
+def cluster_rows(network, labels, graph):
     """Of each cluster its size, share of all volume, share of its own volume that leaves it, and neurons per layer."""
-    sizes = network.model.sizes if pixels else network.model.sizes[1:]
-    numbers = range(len(network.model.sizes) - len(sizes), len(network.model.sizes))
-    layers = numpy.repeat(numbers, sizes)
-    cuts, volumes = cuts_and_volumes(weight_adjacency(graph_weights(network, pixels)), labels)
+    numbers = layers_of(network, graph)
+    layers = numpy.repeat(numbers, [network.model.sizes[layer] for layer in numbers])
+    cuts, volumes = cuts_and_volumes(weight_adjacency(graph_weights(network, graph)), labels)
     rows = []
     for cluster, cut, volume in zip(numpy.unique(labels).tolist(), cuts.tolist(), volumes.tolist()):
         if cluster >= 0:
             members = layers[labels == cluster]
-            row = {**network.identity, "graph": GRAPHS[pixels], "cluster": cluster, "neurons": len(members)}
+            row = {**network.identity, "graph": graph, "cluster": cluster, "neurons": len(members)}
             row |= {"volume_share": volume / float(volumes.sum()), "leaving_share": cut / volume}
             rows.append(row | {f"layer_{layer}": int((members == layer).sum()) for layer in numbers})
     return rows
 
 
-def notes(network, result, pixels=True):
+def notes(network, result, graph):
     """What the reader should know about how a network was clustered."""
-    if pixels and not inputs_reach_outputs(network.strengths):
+    if graph == WITH_PIXELS and not inputs_reach_outputs(network.strengths):
         yield f"{network.name}: no path of weights leads from an input to an output; the n-cut is that of what is left"
     for warning in sorted(set(result["warnings"])):
         yield f"{network.name}: {warning} ({result['warnings'].count(warning)} clusterings)"

@@ -2,6 +2,7 @@
 
 import torch
 
+from mlp.architecture import map_means
 from mlp.model import propagate
 from mlp.training import adam_step
 
@@ -9,31 +10,36 @@ STEPS = 64
 LEARNING_RATE = 0.05
 
 
-def optimal_images(model, layer, members, generator, progress=iter):
+def optimal_images(model, shape, layer, members, generator, progress=iter):
     """Images that maximise the sum of |pre-activation| over sets of neurons of one hidden layer, all at once.
+
+    Of a channel, the pre-activation is the mean over its map (Casper et al. 2021).
 
     The images are parametrised as Lucid does (Olah et al. 2017): by the coefficients of a Fourier transform, each
     scaled by the inverse of its frequency so that all frequencies learn alike, and a sigmoid; Adam takes STEPS steps.
     No regulariser, no jitter (Casper et al. 2021).  Each image has its own parameters and Adam works parameter by
     parameter, so that batching changes nothing.
 
-    layer: from 1.  members: boolean [images, neurons of the layer].  generator: decides the first coefficients.
-    Returns images [images, side, side] in 0..1, and their scores at first and at the end, two [images].
+    shape: of an image: channels, height and width.  layer: from 1.  members: boolean [images, neurons of the layer].
+    generator: decides the first coefficients.
+    Returns images [images, channels, height, width] in 0..1, and their scores at first and at the end, two [images].
     """
-    side = round(model.sizes[0] ** 0.5)
-    frequencies = torch.hypot(torch.fft.fftfreq(side).unsqueeze(1), torch.fft.rfftfreq(side)).clamp(min=1 / side)
-    scale = (side / frequencies).to(members.device)
-    first = 0.01 * torch.randn(2, len(members), *scale.shape, generator=generator)
+    channels, *sides = shape
+    side = max(sides)
+    down, across = torch.fft.fftfreq(sides[0]).unsqueeze(1), torch.fft.rfftfreq(sides[1])
+    scale = (side / torch.hypot(down, across).clamp(min=1 / side)).to(members.device)
+    first = 0.01 * torch.randn(2, len(members), channels, *scale.shape, generator=generator)
     spectrum = first.to(members.device).requires_grad_()
     moments = [[torch.zeros_like(spectrum)], [torch.zeros_like(spectrum)]]
     steps = [torch.zeros((), device=spectrum.device)]
     front = [[parameter.detach() for parameter in own[:layer]] for own in (model.weights, model.biases)]
 
     def picture():
-        return torch.sigmoid(torch.fft.irfft2(torch.complex(*(spectrum * scale)), s=(side, side)) / 4)
+        return torch.sigmoid(torch.fft.irfft2(torch.complex(*(spectrum * scale)), s=sides) / 4)
 
     def scores():
-        return (propagate(*front, picture().flatten(1).T)[-1].T.abs() * members).sum(1)
+        entered = model.architecture.entered(picture().flatten(1))
+        return (map_means(propagate(*front, entered, layers=model.architecture.layers)[-1]).T.abs() * members).sum(1)
 
     initial = scores().detach()
     for _ in progress(range(STEPS)):
@@ -47,8 +53,9 @@ def optimal_images(model, layer, members, generator, progress=iter):
 def output_entropies(model, images):
     """Entropy of the softmax of the outputs, in nats: 0 if the network is certain what it sees.
 
-    images: [n, side, side].  Returns float64 [n], since optimised images leave as little doubt as 1e-30.
+    images: [n, channels, height, width].  Returns float64 [n], since optimised images leave as little doubt as 1e-30.
     """
     doubles = [[parameter.double() for parameter in own] for own in (model.weights, model.biases)]
-    logarithms = propagate(*doubles, images.flatten(1).double().T)[-1].log_softmax(0)
+    entered = model.architecture.entered(images.flatten(1).double())
+    logarithms = propagate(*doubles, entered, layers=model.architecture.layers)[-1].log_softmax(0)
     return -(logarithms.exp() * logarithms).sum(0)

@@ -109,7 +109,7 @@ ACTIVATION_IMAGES = 4992
 
 def activation_images(network, seed, data_dir):
     """Random training images, [ACTIVATION_IMAGES, inputs], or all if there are fewer."""
-    images, _ = network.data.load(True, data_dir)
+    images, _ = network.load(True, data_dir)
     generator = torch.Generator().manual_seed(seed + network.number)
     return images[torch.randperm(len(images), generator=generator)[:ACTIVATION_IMAGES]]
 

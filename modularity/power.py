@@ -17,7 +17,7 @@ from modularity.ablation import against_controls
 from modularity.agreement import measured_partitions
 from modularity.candidates import EFFECTS, NULLS, default_null_modules
 from modularity.clusterability import NULLS as WEIGHT_NULLS
-from modularity.clusterability import clustered, enough_without_pixels
+from modularity.clusterability import clustered, enough_neurons, graphs_of
 from modularity.effects import ablation_effects, wilson_interval
 from modularity.partitions import RESTARTS
 from modularity.planted import described
@@ -77,14 +77,14 @@ def candidate_tests(networks, untrained, seed, data_dir, device, jobs):
 
 
 def clusterability_tests(networks, untrained, seed, data_dir, device, jobs):
-    """Is the n-cut of a network below that of its shuffled copies (study 2)?  With pixels in the graph, and without.
+    """Is the n-cut of a network below that of its shuffled copies (study 2)?  In each of `graphs_of` networks.
 
     The controls are untrained networks, whose weights are in random order to begin with.
     """
     rows = []
-    for pixels, graph in ((True, "with pixels"), (False, "without pixels")):
+    for graph in graphs_of(networks):
         everyone = networks + untrained[:CONTROLS]
-        results = clustered(everyone, FILAN_CLUSTERS, SHUFFLES, seed, jobs, pixels)
+        results = clustered(everyone, FILAN_CLUSTERS, SHUFFLES, seed, jobs, graph)
         for network, result in zip(everyone, results):
             for null in WEIGHT_NULLS:
                 compared = compare_with_shuffles(result["n_cut"], result[null])
@@ -143,7 +143,9 @@ def refuse_untestable(networks, studies):
     for study, network in product(studies, networks):
         hidden = sum(network.model.hidden_sizes)
         few = study == "specialization" and hidden < CASPER_CLUSTERS
-        few |= study == "clusterability" and not enough_without_pixels([network], FILAN_CLUSTERS)
+        few |= study == "clusterability" and not all(
+            enough_neurons([network], FILAN_CLUSTERS, graph) for graph in graphs_of([network])
+        )
         if few:
             small = f"the networks of {network.condition} have too few neurons for {needs[study]} clusters"
             raise InputError(f"--power {study}: {small}; leave it out")

@@ -2,6 +2,7 @@
 
 import torch
 
+from mlp.architecture import map_means
 from mlp.model import propagate
 
 RAW_MEASURES = "forward_cov", "forward_jac", "backward_jac", "backward_hess"
@@ -10,6 +11,9 @@ FAMILIES = {"upstream": MEASURES[:4], "downstream": MEASURES[4:]}
 
 BATCH_NUMBERS = 2**20
 """Products of Jacobians held at once: 8 MiB, which stay in a processor's cache."""
+GRADIENT_IMAGES, GRADIENT_BATCH = 1000, 64
+"""Images, evenly spaced, over which networks with convolutions are compared, whose Jacobians take a pass backward for
+each unit; and how many are passed at once."""
 
 
 @torch.no_grad()
@@ -26,13 +30,35 @@ def similarities(model, images):
     Exact unless a pre-activation is exactly 0, since around an image a ReLU network is linear; there the derivative of
     ReLU is taken as 0.  In double precision, by products of whole layers, without autograd.
 
+    Where there are convolutions, a channel is seen as one number, the mean m of its map: J is that of m by the pixels,
+    or of the logits by m, all of the map being shifted alike.  By autograd, in the precision of the model.
+
     images: [n, inputs], on the model's device.
     Returns {measure: one float64 [neurons, neurons] per hidden layer}, on the CPU, diagonals included.
     """
+    sums = _sums_by_gradients(model, images) if model.architecture.convolutions else _sums_by_products(model, images)
+    signed = {measure: [total / len(images) for total in totals] for measure, totals in sums.items()}
+    signed |= {f"{measure}_norm": list(map(_normalised, matrices)) for measure, matrices in signed.items()}
+    return {measure: [matrix.abs().cpu() for matrix in signed[measure]] for measure in MEASURES}
+
+
+def similarity_images(model, images):
+    """Those of the images [n, inputs] over which the units of a network are compared: all, or GRADIENT_IMAGES."""
+    return images[:: -(-len(images) // GRADIENT_IMAGES)] if model.architecture.convolutions else images
+
+
+def _zeros(model):
+    """Sums of nothing, float64: for each of RAW_MEASURES a matrix per hidden layer, and a vector per hidden layer."""
+    new = {"dtype": torch.double, "device": model.biases[0].device}
+    sums = {measure: [torch.zeros(width, width, **new) for width in model.hidden_sizes] for measure in RAW_MEASURES}
+    return sums, [torch.zeros(width, **new) for width in model.hidden_sizes]
+
+
+def _sums_by_products(model, images):
+    """The signed measures, not normalised, summed over images."""
     weights = [weight.double() for weight in model.weights]
     biases = [bias.double() for bias in model.biases]
-    sums = {measure: [weights[0].new_zeros(width, width) for width in model.hidden_sizes] for measure in RAW_MEASURES}
-    means = [weights[0].new_zeros(width) for width in model.hidden_sizes]
+    sums, means = _zeros(model)
     batches = images.split(max(1, BATCH_NUMBERS // max(model.sizes[1:]) ** 2))
     for batch in batches:  # means first: the mean of products minus the product of means would lose digits
         for mean, values in zip(means, propagate(weights, biases, batch.double().T)):
@@ -51,9 +77,45 @@ def similarities(model, images):
             average = torch.bmm(softmax.unsqueeze(1), jacobian).squeeze(1)
             sums["backward_jac"][layer] += jacobian.flatten(0, 1).T @ jacobian.flatten(0, 1)
             sums["backward_hess"][layer] += rooted.T @ rooted - average.T @ average
-    signed = {measure: [total / len(images) for total in totals] for measure, totals in sums.items()}
-    signed |= {f"{measure}_norm": list(map(_normalised, matrices)) for measure, matrices in signed.items()}
-    return {measure: [matrix.abs().cpu() for matrix in signed[measure]] for measure in MEASURES}
+    return sums
+
+
+@torch.enable_grad()
+def _sums_by_gradients(model, images):
+    """As `_sums_by_products`, by a pass backward for each hidden unit and each output."""
+    sums, means = _zeros(model)
+    weights, biases = ([parameter.detach() for parameter in own] for own in (model.weights, model.biases))
+    batches = images.to(weights[0].dtype).split(GRADIENT_BATCH)
+    for batch in batches:
+        with torch.no_grad():
+            *hidden, _ = model.values(batch)
+        for mean, values in zip(means, hidden):
+            mean += map_means(values.relu()).double().sum(1) / len(images)
+    for batch in batches:
+        pixels = model.architecture.entered(batch).detach().requires_grad_()
+        layers, read = [], pixels
+        for layer, weight, bias in zip(model.architecture.layers, weights, biases):
+            values = layer.through(weight, bias, read)
+            layers.append(read := values.relu())
+        *layers, _ = layers
+        units = [map_means(activations) for activations in layers]  # [units, n]
+        for layer, (own, mean) in enumerate(zip(units, means)):
+            centred = own.detach().double() - mean.unsqueeze(1)
+            sums["forward_cov"][layer] += centred @ centred.T
+            jacobian = [torch.autograd.grad(unit.sum(), pixels, retain_graph=True)[0] for unit in own]
+            jacobian = torch.stack(jacobian).flatten(1).double()
+            sums["forward_jac"][layer] += jacobian @ jacobian.T
+        outputs = [torch.autograd.grad(logit.sum(), layers, retain_graph=True) for logit in values]
+        softmax = values.detach().double().softmax(0)
+        for layer, gradients in enumerate(zip(*outputs)):
+            shifted = [gradient.sum((1, 2)) if gradient.ndim == 4 else gradient for gradient in gradients]
+            jacobian = torch.stack(shifted).double()
+            rooted = (jacobian * softmax.sqrt().unsqueeze(1)).movedim(1, 0).flatten(1)
+            average = (jacobian * softmax.unsqueeze(1)).sum(0)
+            jacobian = jacobian.movedim(1, 0).flatten(1)
+            sums["backward_jac"][layer] += jacobian @ jacobian.T
+            sums["backward_hess"][layer] += rooted @ rooted.T - average @ average.T
+    return sums
 
 
 def pair_group(measure, other):

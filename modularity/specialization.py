@@ -163,6 +163,7 @@ def _measure_images(pairs, seed, device, jobs):
         sizes = [1 + len(part["controls"]) for part in own]
         for part, images, first, scores, entropies in zip(own, *(values.split(sizes) for values in measured)):
             first, scores, entropies = (values.double().numpy() for values in (first, scores, entropies))
+            images = torch.cat(images.unbind(1), dim=2)  # channels side by side
             part["picture"] = {"images": images[:2].numpy(), "scores": scores[:2]}
             part["picture"]["random_image"] = images[1:].mean(0).numpy()
             gain = {"least_gain": float((scores / first).min())}
@@ -175,7 +176,7 @@ def _measure_images(pairs, seed, device, jobs):
 def _driven(network, layer, members, seed, device):
     model = network.model.to(device)
     generator = torch.Generator().manual_seed(seed)
-    images, first, scores = optimal_images(model, layer, members.to(device), generator)
+    images, first, scores = optimal_images(model, network.data.shape, layer, members.to(device), generator)
     return [values.cpu() for values in (images, first, scores, output_entropies(model, images))]
 
 

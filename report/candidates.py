@@ -17,46 +17,51 @@ def overlap_sentence(overlap):
 
 
 @styled
-def plot_ablation(rows, digits, title):
-    """Accuracy per digit with each module ablated: a group of bars per candidate, a bar per digit.
+def plot_ablation(rows, data, title):
+    """Accuracy per class with each module ablated: a group of bars per candidate, a bar per class.
 
-    rows: the intact network, then a row per candidate, with `neuron`, `layer`, `members`, and as fractions per digit
-    `accuracy_<digit>`, its 95 % interval `low_`, `high_`, and of candidates the middle 90 % of the null, `null_low_`
-    and `null_high_`.
+    rows: the intact network, then a row per candidate, with `neuron`, `layer`, `members`, and as fractions per class
+    `accuracy_<class>`, its 95 % interval `low_`, `high_`, and of candidates the middle 90 % of the null, `null_low_`
+    and `null_high_`.  data: the DataSet of these classes.
     """
     intact, *candidates = rows
     shown = candidates[: MOST_GROUPS * MOST_PANELS]
     title += f"; the first {len(shown)} of {len(candidates)} candidates" if len(shown) < len(candidates) else ""
     groups = [shown[start : start + MOST_GROUPS] for start in range(0, len(shown), MOST_GROUPS)] or [[]]
     figure, panels = figure_of(9, 0.8 + 3 * len(groups), lines=len(groups))
-    slot = 0.8 / len(digits)
+    slot = 0.8 / len(data.classes)
     beside = {"ha": "center", **OFFSET}
+    longest = max(len(data.short_name(label)) for label in data.classes)
+    below = {"rotation": 90, "va": "top"} if longest > 1 else {"va": "baseline"}
     for axes, group in zip(panels[:, 0], groups):
         places = numpy.arange(len(group))
-        for place, digit in enumerate(digits):
-            color, level = DIGIT_COLORS[digit], 100 * intact[f"accuracy_{digit}"]
+        for place, label in enumerate(data.classes):
+            color, level = DIGIT_COLORS[label], 100 * intact[f"accuracy_{label}"]
             edges = places - 0.4 + place * slot
             centers = edges + 0.4 * slot
-            accuracy, low, high = (100 * column(group, f"{what}_{digit}") for what in ("accuracy", "low", "high"))
-            name = f"digit {digit} (intact: {level:.1f} %)"
+            accuracy, low, high = (100 * column(group, f"{what}_{label}") for what in ("accuracy", "low", "high"))
+            name = f"{data.class_name(label)} (intact: {level:.1f} %)"
             axes.bar(centers, accuracy, 0.56 * slot, color=color, label=name)
             axes.vlines(centers, low, high, color="black", linewidth=1, label="95 % interval, test images", zorder=3)
             # a bar of nothing has still its dot
             axes.scatter(centers, accuracy, 14, color, edgecolors="black", linewidths=0.6, clip_on=False, zorder=4)
             levels = numpy.full(len(group), level)
             axes.hlines(levels, edges, edges + 0.8 * slot, color="black", label="intact network", zorder=3)
-            low, high = (100 * column(group, f"null_{end}_{digit}") for end in ("low", "high"))
+            low, high = (100 * column(group, f"null_{end}_{label}") for end in ("low", "high"))
             middle, name = (low + high) / 2, "90 % of matched modules"
             null = {"color": GREY, "linestyle": "", "elinewidth": 1.6, "capsize": slot * 12, "clip_on": False}
             axes.errorbar(edges + 0.84 * slot, middle, (middle - low, high - middle), **null, label=name)
             for x, share in zip(centers, accuracy):
-                axes.annotate(str(digit), (x, 0), (0, -12), fontsize=8, **beside)
-                if len(group) * len(digits) <= MOST_NUMBERS:
+                offset = 0, -12 if longest == 1 else -3
+                axes.annotate(
+                    data.short_name(label), (x, 0), offset, fontsize=8 if longest == 1 else 7, **beside, **below
+                )
+                if len(group) * len(data.classes) <= MOST_NUMBERS:
                     axes.annotate(f"{share:.1f}", (x, 100), (0, 4), fontsize=7, **beside)
         widest = MOST_GROUPS if len(groups) > 1 else max(len(group), 1)
         axes.set(ylim=(0, 107), xlim=(-0.5, widest - 0.5), ylabel="test accuracy (%)")
         axes.set_xticks(places, [f"{row['neuron']}\n{company(row)}" for row in group])
-        axes.tick_params(axis="x", length=0, pad=15)
+        axes.tick_params(axis="x", length=0, pad=15 if longest == 1 else 4 + 4 * longest)
     first = panels[0, 0]
     if not candidates:
         first.text(0, 50, "no candidates", ha="center")

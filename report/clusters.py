@@ -70,12 +70,12 @@ def draw_gaps(axes, rows, nulls):
 
 
 @styled
-def plot_clusters(graphs, title, pixels=True):
+def plot_clusters(graphs, title, names):
     """The neurons of graphs layer by layer, coloured by cluster; and |w| with the neurons ordered by cluster.
 
     graphs: {name: (weights, n-cut, labels)}, a line of panels each: weights, one [out, in] tensor per layer; labels
     [neurons], -1 for those without edges, which are left out.
-    pixels: whether the first weights are those that read the pixels.
+    names: of the layers.
     """
     title += "; lines: share of |w| between layers, coloured within a cluster"
     size = 10, 0.6 + 4.1 * len(graphs)
@@ -85,7 +85,6 @@ def plot_clusters(graphs, title, pixels=True):
         sizes = [weights[0].shape[1], *map(len, weights)]
         layers = numpy.repeat(numpy.arange(len(sizes)), sizes)
         clusters = sorted(set(labels.tolist()) - {-1}, key=lambda cluster: layers[labels == cluster].mean())
-        names = [*["input"] * pixels, *(f"layer {layer}" for layer in range(1, len(sizes) - pixels)), "output"]
         draw_layers(left, weights, [labels[layers == layer] for layer in range(len(sizes))], clusters, names)
         left.set_title(f"{name}: n-cut {n_cut:.2f} of {len(clusters)} clusters")
         images.append(draw_matrix(right, weights, labels, clusters))

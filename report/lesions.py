@@ -138,11 +138,11 @@ def with_bars(pairs, direction):
 
 
 @style.styled
-def plot_class_changes(rows, digits, title):
-    """Which digits each sub-module serves: the change of accuracy per digit when it is silenced, a panel per layer.
+def plot_class_changes(rows, data, title):
+    """Which classes each sub-module serves: the change of accuracy per class when it is silenced, a panel per layer.
 
-    rows: `kind`, `layer`, `cluster`, `neurons`, `change`, `change_<digit>` (fractions), `category`; a line of panels
-    for each kind of partition.
+    rows: `kind`, `layer`, `cluster`, `neurons`, `change`, `change_<class>` (fractions), `category`; a line of panels
+    for each kind of partition.  data: the DataSet of these classes.
     """
     kinds = [by_layer(group) for group in grouped(rows, "kind")]
     tallest = [max(map(len, groups)) for groups in kinds]
@@ -150,7 +150,7 @@ def plot_class_changes(rows, digits, title):
     title += "; numbers: points lost; *: every random draw costs less"
     height = 1 + sum(0.5 + 0.24 * most for most in tallest)
     figure, panels = figure_of(10, height, title, len(kinds), len(layers), height_ratios=tallest)
-    largest = max(1.0, *(100 * abs(column(rows, f"change_{digit}")).max() for digit in digits))
+    largest = max(1.0, *(100 * abs(column(rows, f"change_{label}")).max() for label in data.classes))
     norm = SymLogNorm(1, vmin=-largest, vmax=largest)
     for axes in panels.flat:
         axes.set_visible(False)  # a partition may have nothing to show of a layer
@@ -158,9 +158,9 @@ def plot_class_changes(rows, digits, title):
         for group in groups:
             axes = line[layers.index(group[0]["layer"])]
             axes.set_visible(True)
-            image = draw_class_changes(axes, group, digits, norm)
+            image = draw_class_changes(axes, group, data, norm)
             axes.set(ylim=(most - 0.5, -0.5), title=f"{group[0]['kind']}, layer {group[0]['layer']}")
-    figure.supxlabel("digit", fontsize=9)
+    figure.supxlabel("digit" if data.name == "mnist" else "class", fontsize=9)
     figure.supylabel("part of the partition (its neurons in the layer)", fontsize=9)
     ticks = sorted({sign * step for sign in (-1, 1) for step in (0, 1, 3, 10, 30, 100) if step <= largest})
     bar = figure.colorbar(image, ax=panels, ticks=ticks, format="%g", fraction=0.03, pad=0.01)
@@ -168,17 +168,18 @@ def plot_class_changes(rows, digits, title):
     return figure
 
 
-def draw_class_changes(axes, rows, digits, norm):
-    """A line per sub-module, a column per digit; the points that are lost are written in."""
-    table = 100 * numpy.transpose([column(rows, f"change_{digit}") for digit in digits])
+def draw_class_changes(axes, rows, data, norm):
+    """A line per sub-module, a column per class; the points that are lost are written in."""
+    table = 100 * numpy.transpose([column(rows, f"change_{label}") for label in data.classes])
     image = axes.imshow(table, "RdBu", norm, aspect="auto")
-    for place, digit in zip(*numpy.nonzero(table <= -1)):
-        change = table[place, digit]
+    for place, label in zip(*numpy.nonzero(table <= -1)):
+        change = table[place, label]
         color = style.ink(image.to_rgba(change))
-        axes.text(digit, place, f"{-change:.0f}", **style.CENTERED, fontsize=6, color=color)
+        axes.text(label, place, f"{-change:.0f}", **style.CENTERED, fontsize=6, color=color)
     names = [f"{row['cluster']}{'*' if row['category'] == 'worse' else ''} ({row['neurons']})" for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=7)
-    axes.set_xticks(range(len(digits)), digits, fontsize=8)
+    names = list(map(data.short_name, data.classes))
+    axes.set_xticks(range(len(names)), names, fontsize=8, rotation=90 if max(map(len, names)) > 1 else 0)
     bare(axes)
     return image
 

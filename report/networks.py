@@ -3,11 +3,13 @@
 Each function, as in the modules beside it, takes numbers and returns a matplotlib figure; nothing is shown or saved.
 """
 
+from math import isqrt, prod
+
 import numpy
+import torch
 from matplotlib.collections import LineCollection
 from matplotlib.ticker import MaxNLocator
 
-from mlp.model import IMAGE_SIDE
 from modularity.graph import neuron_name, strongest_edges
 from modularity.rows import grouped
 from report.panels import column, figure_of, legend_below
@@ -95,12 +97,13 @@ def plot_centralities(tables, candidates, limits, quantiles, title):
 
 
 @styled
-def plot_network(weights, table, candidates, classes, title):
+def plot_network(weights, strengths, shape, table, candidates, classes, title):
     """The network from left to right: receptive fields, hidden neurons, outputs.
 
     Nodes: area by in-degree relative to the largest of the layer, colour by betweenness, candidates ringed.  Edges: the
     strongest between two layers.  Inputs: an image of the weights that read them per neuron of the first layer, or per
-    neuron of high in-degree.  weights: [out, in] per layer.  table: centralities per node.  classes: of the outputs.
+    neuron of high in-degree.  weights: of the first layer, [out, in, ...].  strengths: [out, in] per layer.  shape: of
+    an image.  table: centralities per node.  classes: of the outputs.
     """
     width, height = 10, 5.2  # inches, and the unit of all positions below
     *hidden, output = range(1, max(layer for layer, _ in table) + 1)
@@ -115,7 +118,7 @@ def plot_network(weights, table, candidates, classes, title):
     figure, [[axes]] = figure_of(width, height + 0.7, title)
     axes.axis("off")
 
-    edges = strongest_edges(weights, EDGES_PER_LAYER)
+    edges = strongest_edges(strengths, EDGES_PER_LAYER)
     lines = [(position[source], position[target]) for source, target, _ in edges]
     strength = numpy.array([weight for _, _, weight in edges])
     edge = {"color": GREY, "alpha": 0.6}
@@ -133,22 +136,22 @@ def plot_network(weights, table, candidates, classes, title):
 
     shown = sorted(sorted(neurons[1], key=lambda node: -table[node]["in_degree"])[:MOST_RECEPTIVE_FIELDS])
     half = 0.45 * height / max(len(shown), MOST_RECEPTIVE_FIELDS)  # of the side of an image
-    receptive_fields = weights[0].detach().cpu().numpy()
+    kinds = ("units", "kernels") if weights.ndim == 4 else ("neurons", "receptive fields")
+    receptive_fields = as_images(weights.detach().cpu(), shape).numpy()
     limit = numpy.quantile(abs(receptive_fields), 0.995)  # the few largest weights would fade all others
     for slot, node in enumerate(shown):
         middle = height * (1 - (slot + 0.5) / len(shown))
-        image = receptive_fields[node[1]].reshape(IMAGE_SIDE, IMAGE_SIDE)
         extent = (1 - half, 1 + half, middle - half, middle + half)
-        axes.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit, extent=extent)
+        axes.imshow(receptive_fields[node[1]], cmap="RdBu_r", vmin=-limit, vmax=limit, extent=extent)
         x, y = position[node]
         axes.plot([1 + half, x], [middle, y], color=GREY, linewidth=0.6, zorder=0)
         axes.annotate(neuron_name(node), (1 - half - 0.08, middle), ha="right", va="center")
     axes.set(xlim=(0, width), ylim=(0, height + 0.5))  # last, for imshow fits them to its image
 
     which = "" if len(shown) == len(neurons[1]) else f", {len(shown)} of {len(neurons[1])}"
-    axes.text(1, height + 0.1, f"receptive fields{which}\n(blue < 0 < red)", ha="center")
+    axes.text(1, height + 0.1, f"{kinds[1]}{which}\n(blue < 0 < red)", ha="center")
     for layer in hidden:
-        axes.text(left_to_right[layer], height + 0.1, f"layer {layer}\n{len(neurons[layer])} neurons", ha="center")
+        axes.text(left_to_right[layer], height + 0.1, f"layer {layer}\n{len(neurons[layer])} {kinds[0]}", ha="center")
     axes.text(left_to_right[output], height + 0.1, "output", ha="center")
     for node in neurons[output]:
         axes.annotate(classes[node[1]], position[node], (16, 0), va="center", **OFFSET)
@@ -164,3 +167,17 @@ def plot_network(weights, table, candidates, classes, title):
     axes.plot([], [], **edge, linewidth=4, label=name)
     legend_below(figure, axes, columns=3)
     return figure
+
+
+def as_images(weights, shape):
+    """Weights of units that read images, as pictures [units, height, width], channels side by side.
+
+    weights: [units, inputs], or kernels [units, channels, height, width].  shape: of an image, where it is known; else
+    the inputs are in one line, or in a square where they fill one.
+    """
+    if weights.ndim == 2:
+        inputs = weights.shape[1]
+        side = isqrt(inputs)
+        square = (1, side, side) if side**2 == inputs else (1, 1, inputs)
+        weights = weights.unflatten(1, shape if prod(shape) == inputs and len(shape) == 3 else square)
+    return torch.cat(weights.unbind(1), dim=2)

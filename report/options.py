@@ -12,11 +12,13 @@ import torch
 from joblib import cpu_count
 
 from mlp import InputError
-from mlp.network import ALL, BASELINE, CONTROL, DEFAULT_CLASSES, load_records, refuse_twins
+from mlp.data import DATA_SETS, DataSet
+from mlp.network import ALL, BASELINE, CONTROL, DEFAULT_CLASSES, DEFAULT_DATA_SET, KERNEL_NORMS, load_records
+from mlp.network import refuse_twins
 from report.interruption import say_interrupted
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-DEFAULT_DIGITS = ",".join(map(str, DEFAULT_CLASSES))
+DEFAULT_NAME = ",".join(map(str, DEFAULT_CLASSES))
 LARGEST_SEED = 2**32 - 1
 """The largest that scikit-learn takes."""
 MOST_DRAWS = 10_000
@@ -61,16 +63,29 @@ class Parser(argparse.ArgumentParser):
 
     # The options that scripts share.
 
-    def add_networks(self, many=False):
-        """What to analyse: a checkpoint or, into args.checkpoints, `many`; which network of it; and of which digits."""
+    def add_networks(self, many=False, graph=True):
+        """What to analyse: a checkpoint or, into args.checkpoints, `many`; which network of it; of which classes."""
         name, count = ("checkpoints", "*") if many else ("checkpoint", "?")
         what = "a file saved by train.py, or a plain state dict of an MLP"
-        what += " (default: the one that train.py saves for --digits)"
+        what += " (default: the one that train.py saves for --dataset and --classes)"
         self.add_argument(name, type=Path, nargs=count, metavar="CHECKPOINT", help=what)
         what = "of a checkpoint with many networks, take only number K, from 0 (default: all)"
         self.option("--network", what, integer(0), metavar="K")
         what = "what the outputs of the network stand for (default: what the checkpoint says, or else "
-        self.option("--digits", f"{what}{DEFAULT_DIGITS})", digits)
+        self.add_classes(f"{what}{DEFAULT_NAME})")
+        what = f"the images that it was trained on, of {', '.join(DATA_SETS)} (default: what the checkpoint says, or "
+        self.option("--dataset", f"{what}else mnist)", chosen(DATA_SETS), metavar="NAME")
+
+        if graph:
+            what = (
+                "what joins two units by many weights, as channels are: the sum of |w|, or the largest sum of a column"
+            )
+            self.option("--kernel-norm", what, chosen(KERNEL_NORMS), "sum")
+
+    def add_classes(self, what, default=None):
+        """Which classes of a data set; those of MNIST are digits."""
+        what += "; of digits, --digits says the same"
+        self.add_argument("--classes", "--digits", help=what, type=classes, default=default)
 
     def add_candidates(self):
         """What makes a neuron a candidate."""
@@ -97,7 +112,7 @@ class Parser(argparse.ArgumentParser):
         """Where results go, and where the images of the `data` sets are."""
         self.option("--figures-dir", "folder for figures and numbers", Path, REPOSITORY / "figures")
         if data:
-            what = "folder that holds MNIST/raw/; what is missing there is downloaded"
+            what = "folder that holds MNIST/raw/, FashionMNIST/raw/ ...; what is missing there is downloaded"
             self.option("--data-dir", what, Path, REPOSITORY / "data")
 
 
@@ -203,26 +218,26 @@ def sparsities(text):
     return initial, final
 
 
-def digits(text):
+def classes(text):
     """'3,5,7' -> (3, 5, 7), '0-2,9' -> (0, 1, 2, 9)"""
-    chosen = []
+    found = []
     for part in text.split(","):
         if not re.fullmatch("[0-9](-[0-9])?", part):
             raise argparse.ArgumentTypeError(
-                f"'{part}' in '{text}' is no digit; choose from 0 to 9, as in 3,5,7 or 0-9"
+                f"'{part}' in '{text}' is no class; choose from 0 to 9, as in 3,5,7 or 0-9"
             )
         span = range(int(part[0]), int(part[-1]) + 1)
         if not span:
-            raise argparse.ArgumentTypeError(f"'{part}' in '{text}' runs backwards; name the smaller digit first")
-        chosen += span
-    if len(set(chosen)) < len(chosen):
-        raise argparse.ArgumentTypeError(f"'{text}' repeats a digit; name each once, as in 3,5,7")
-    if len(chosen) < 2:
-        raise argparse.ArgumentTypeError(f"'{text}' is a single digit; name two or more, as in 3,5,7")
-    return tuple(chosen)
+            raise argparse.ArgumentTypeError(f"'{part}' in '{text}' runs backwards; name the smaller class first")
+        found += span
+    if len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"'{text}' repeats a class; name each once, as in 3,5,7")
+    if len(found) < 2:
+        raise argparse.ArgumentTypeError(f"'{text}' is a single class; name two or more, as in 3,5,7")
+    return tuple(found)
 
 
-def hidden_layers(text):
+def widths(text):
     """'128,64' -> (128, 64)"""
     try:
         return tuple(integer(1)(width) for width in text.split(","))
@@ -242,23 +257,25 @@ def device(text):
 # The networks that the command line names.
 
 
-def checkpoint_name(digits, stage=""):
-    """The file that train.py saves for some digits: mlp_mnist357.pt."""
-    return f"mlp_mnist{''.join(map(str, digits))}{stage}.pt"
+def checkpoint_name(data, stage="", kind="mlp"):
+    """The file that train.py saves for a DataSet: mlp_mnist357.pt."""
+    return f"{kind}_{data.name}{''.join(map(str, data.classes))}{stage}.pt"
 
 
 def selected_networks(path, args):
     """The networks of a checkpoint that the command line selects, and what the checkpoint says about them all.
 
-    path: the checkpoint, or None for the one that train.py saves for --digits.
+    path: the checkpoint, or None for the one that train.py saves for --dataset and --classes.
     Returns ([Network], about).  Raises InputError if they cannot be loaded, if there is no such --network, or if the
-    digits are in doubt.
+    data set or the classes are in doubt.
     """
-    default = REPOSITORY / "mlp" / checkpoint_name(args.digits or DEFAULT_CLASSES)
-    networks, about = load_records(path or default, args.digits, path.stem if path else "trained")
+    default = checkpoint_name(DataSet(args.dataset or DEFAULT_DATA_SET, args.classes or DEFAULT_CLASSES))
+    path, name = path or REPOSITORY / "mlp" / default, path.stem if path else "trained"
+    networks, about = load_records(path, args.classes, args.dataset, name)
+    networks = [replace(network, norm=getattr(args, "kernel_norm", "sum")) for network in networks]
     if args.network is not None:
         if args.network >= len(networks):
-            there = f"{path or default} holds {len(networks)}; choose from 0 to {len(networks) - 1}"
+            there = f"{path} holds {len(networks)}; choose from 0 to {len(networks) - 1}"
             raise InputError(f"--network {args.network}: {there}")
         networks = [networks[args.network]]
     return networks, about

@@ -4,7 +4,9 @@ import copy
 import time
 from contextlib import redirect_stdout
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
+from math import prod
 from statistics import median
 
 import igraph
@@ -132,10 +134,12 @@ def ablation_times(model, modules, images, labels, repeats):
                     weight[:, silent] = 0
             dataloader_accuracy(lesioned, loader)
 
-    return {
-        "copied model, DataLoader": timed(repeats, copies) / SLOW_MODULES,
-        "batched": timed(repeats, ablated_accuracy, model, modules, images, labels) / len(modules),
-    }
+    times = {"copied model, DataLoader": timed(repeats, copies) / SLOW_MODULES}
+    for way, device in devices().items():
+        its_model, *its_images = (part.to(device) for part in (copy.deepcopy(model), images, labels))
+        seconds = timed(repeats, ablated_accuracy, its_model, modules, *its_images)
+        times[way.replace("here", "batched")] = seconds / len(modules)
+    return times
 
 
 def dropout_training_times(sizes, dropout, images, labels, repeats):
@@ -161,6 +165,45 @@ def dropout_training_times(sizes, dropout, images, labels, repeats):
 
     ways = {"plain loop, images in memory": plain, "one at a time": ours}
     return {way: timed(repeats, function) * 10_000 / len(images) for way, function in ways.items()}
+
+
+def convolution_training_times(architecture, batch_size, images, labels, repeats):
+    """Seconds for an epoch of a `convolutional` network, and to read all images, as tutorials do it and here."""
+    everything = torch.arange(len(labels))
+
+    def plain():
+        layers = []
+        for layer, window in zip(architecture.layers, architecture.weight_shapes):
+            layers += [nn.MaxPool2d(2) for _ in layer.pools]
+            if layer.kernel:
+                layers += [nn.Conv2d(window[1], layer.units, layer.kernel, padding=layer.padding), nn.ReLU()]
+            else:
+                layers += [nn.Flatten(), nn.Linear(prod(window[1:]), layer.units), nn.ReLU()]
+        model = nn.Sequential(*layers[:-1])
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+        maps = images.unflatten(1, architecture.input_shape)
+        for batch in torch.randperm(len(maps)).split(batch_size):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(maps[batch]), labels[batch]).backward()
+            optimizer.step()
+        with torch.no_grad():
+            return sum(
+                (model(some).argmax(1) == own).sum().item()
+                for some, own in zip(maps.split(batch_size), labels.split(batch_size))
+            )
+
+    def ours(device):
+        splits, generators = [(everything, everything[:0])], [torch.Generator().manual_seed(0)]
+        models = [initial_model(architecture, seed=0).to(device)]
+        list(train(models, images.to(device), labels.to(device), splits, generators, 1, batch_size, 1e-3))
+
+    ways = {"plain loop, images in memory": plain} | {way: partial(ours, device) for way, device in devices().items()}
+    return {way: timed(repeats, function) for way, function in ways.items()}
+
+
+def devices():
+    """Where a way of ours runs."""
+    return {"here": "cpu"} | ({"here, on a GPU": "cuda"} if torch.cuda.is_available() else {})
 
 
 def pruned_weights(sizes, zeros):

@@ -14,7 +14,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from mlp.data import load_digits
+from mlp.data import load_images
 from mlp.model import initial_model
 from report.options import run
 
@@ -88,7 +88,7 @@ def readme_network(workshop):
 @pytest.fixture(scope="session")
 def digit_images():
     """A few hundred real test images of 3, 5 and 7, with their labels."""
-    images, labels = load_digits((3, 5, 7), train=False, data_dir=REPOSITORY / "data")
+    images, labels = load_images("mnist", (3, 5, 7), train=False, data_dir=REPOSITORY / "data")
     return images[:400], labels[:400]
 
 

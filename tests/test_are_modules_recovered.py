@@ -150,7 +150,7 @@ def test_one_network_tells_nothing_from_chance(small, tmp_path):
 
 def test_a_network_called_like_the_controls(many, tmp_path):
     models, about = load_networks(many / "mlp_mnist357.pt")
-    save_checkpoint(tmp_path / "control.pt", models[0], digits=about["digits"])
+    save_checkpoint(tmp_path / "control.pt", models[0], classes=about["classes"])
     options = "--clusters 2 --definitions downstream --power candidates --figures-dir".split()
     done = succeed(RECOVERY, tmp_path / "control.pt", *options, tmp_path)
     conditions = {row["condition"] for row in table(tmp_path / "recovery_power.csv")}

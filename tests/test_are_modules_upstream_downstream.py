@@ -13,7 +13,7 @@ from runs import SIMILARITY, SIZES, figures_are_there, record, table
 from sklearn.metrics import adjusted_rand_score
 
 from mlp.checkpoint import load_networks, save_checkpoint
-from mlp.data import load_digits
+from mlp.data import load_images
 from mlp.model import initial_model
 from modularity.similarity import MEASURES, similarities
 
@@ -160,7 +160,7 @@ def test_the_numbers_follow_from_the_clusters(sweep, size):
     """Q and agreement, computed again from the clusters that were written, by networkx and scikit-learn."""
     place, _ = sweep(size)
     models, _ = load_networks(place / "mlp_mnist0123456789.pt")
-    images, _ = load_digits(range(10), train=False, data_dir=REPOSITORY / "data")
+    images, _ = load_images("mnist", range(10), train=False, data_dir=REPOSITORY / "data")
     clusters = [row for row in table(place / "upstream_downstream_clusters.csv") if row["network"] == "2"]
     assert len(clusters) == (128 if size == "full" else 32)
     matrices = similarities(models[2], images)
@@ -193,7 +193,7 @@ def test_networks_that_read_badly_are_left_out(readme_network, tmp_path):
     torch.save(initial_model((784, 8, 8, 8, 3), seed=0).state_dict(), tmp_path / "mine.pt")
     options = "--untrained 3 --restarts 5 --jobs 1 --figures-dir".split()
     done = succeed(SIMILARITY, readme_network[0], tmp_path / "mine.pt", *options, tmp_path)
-    assert "note: 1 of 2 networks read less than 80.0 % of the digits and are left out" in done.stdout
+    assert "note: 1 of 2 networks read less than 80.0 % of the images right and are left out" in done.stdout
     rows = table(tmp_path / "upstream_downstream.csv")
     assert len(rows) == 4 * 3 * 8
     assert {row["condition"] for row in rows} == {"unpruned", "random initialisation"}
@@ -205,7 +205,7 @@ def test_layers_too_small_for_clusters(tmp_path):
     """A single neuron is like no other: what is not defined is said, and the rest is there."""
     rates = [{"lr": 0.1, "dropout": rate, "l1": 0, "l2": 0} for rate in (0.5, 0, 0.25)]
     models = [initial_model((784, 6, 1, 2), seed) for seed in range(3)]
-    save_checkpoint(tmp_path / "mine.pt", models, digits=(8, 1), networks=rates)
+    save_checkpoint(tmp_path / "mine.pt", models, classes=(8, 1), networks=rates)
     options = "--least-accuracy 0 --untrained 2 --jobs 1 --figures-dir".split()
     done = succeed(SIMILARITY, tmp_path / "mine.pt", *options, tmp_path)
     assert re.search("note: [0-9]+ of 80 modularities are not defined", done.stdout)
@@ -225,11 +225,11 @@ def test_trends_do_not_mix_pruned_networks_with_others(tmp_path):
     for rate, seed in product((0, 0.2, 0.5), (0, 1)):
         models.append(initial_model((784, 6, 5, 2), 10 * seed + int(10 * rate)))
         rates.append({"seed": seed, "lr": 0.1, "dropout": rate, "l1": 0, "l2": 0, "condition": f"dropout {rate}"})
-    save_checkpoint(tmp_path / "before.pt", models, digits=(8, 1), networks=rates)
+    save_checkpoint(tmp_path / "before.pt", models, classes=(8, 1), networks=rates)
     with torch.no_grad():
         for weight in (weight for model in models for weight in model.weights):
             weight.mul_(weight.abs() > weight.abs().median())
-    save_checkpoint(tmp_path / "after.pt", models, digits=(8, 1), networks=rates)
+    save_checkpoint(tmp_path / "after.pt", models, classes=(8, 1), networks=rates)
     options = "--least-accuracy 0 --untrained 2 --restarts 2 --jobs 1 --figures-dir".split()
     succeed(SIMILARITY, tmp_path / "before.pt", tmp_path / "after.pt", *options, tmp_path)
     rows = table(tmp_path / "upstream_downstream.csv")

@@ -55,12 +55,13 @@ BAD_OPTIONS = [
     ("--hidden-layers", "8,,8", "''"),
     ("--hidden-layers", "8,eight", "'eight'"),
     ("--hidden-layers", "8.5", "'8.5'"),
+    ("--classes", "3", "two or more"),
     ("--digits", "3", "two or more"),
-    ("--digits", "3,3,5", "repeats"),
-    ("--digits", "3,5,12", "'12'"),
-    ("--digits", "-1,5", "'-1'"),
-    ("--digits", "three,5", "'three'"),
-    ("--digits", "", "0 to 9"),
+    ("--classes", "3,3,5", "repeats"),
+    ("--classes", "3,5,12", "'12'"),
+    ("--classes", "-1,5", "'-1'"),
+    ("--classes", "three,5", "'three'"),
+    ("--classes", "", "0 to 9"),
     ("--epochs", "0", "at least 1"),
     ("--epochs", "-3", "'-3'"),
     ("--epochs", "2.5", "'2.5'"),
@@ -73,11 +74,11 @@ BAD_OPTIONS = [
     ("--lr", "fast", "'fast'"),
     ("--val-fraction", "-0.1", "from 0 to below 1"),
     ("--val-fraction", "1", "from 0 to below 1"),
-    ("--digits", "5-3", "backwards"),
-    ("--digits", "0-5,3", "repeats"),
-    ("--digits", "0-12", "'0-12'"),
-    ("--digits", "0-", "'0-'"),
-    ("--digits", "4-4", "two or more"),
+    ("--classes", "5-3", "backwards"),
+    ("--classes", "0-5,3", "repeats"),
+    ("--classes", "0-12", "'0-12'"),
+    ("--classes", "0-", "'0-'"),
+    ("--classes", "4-4", "two or more"),
     ("--dropout", "1", "from 0 to below 1"),
     ("--dropout", "-0.5", "'-0.5'"),
     ("--dropout", "0,0.5,0", "repeats"),
@@ -108,7 +109,6 @@ BAD_OPTIONS = [
     ("--networks", "0", "at least 1"),
     ("--networks", "many", "'many'"),
     ("--networks", "100000000000", "fewer networks"),
-    ("--hidden-layers", "99999999,99999999", "smaller ones"),
 ]
 
 
@@ -117,6 +117,12 @@ def test_training_options(refusal, option, value, sentence):
     message = refusal(TRAINING, option, value)
     assert option in message
     assert sentence in message
+
+
+def test_networks_larger_than_memory(refusal):
+    message = refusal(TRAINING, "--hidden-layers", "99999999,99999999")
+    assert "--networks 1 with 99999999-99999999 hidden units: " in message
+    assert "smaller ones" in message
 
 
 @pytest.mark.parametrize("option, value", [("--early-stopping", "6"), ("--lr-decay", "0.5,3")])
@@ -197,7 +203,7 @@ def test_counts_of_parts(refusal, option, value):
 
 
 def test_more_clusters_than_neurons(refusal, tmp_path):
-    save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3, 3), 0), digits=(3, 5, 7))
+    save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3, 3), 0), classes=(3, 5, 7))
     message = refusal(SPECIALIZATION, tmp_path / "network.pt", "--clusters", "8", "--figures-dir", tmp_path)
     assert "--clusters 8: the networks of network have 7 hidden neurons; choose from 2 to 7" in message
 
@@ -221,13 +227,13 @@ def test_counts_of_networks(refusal, option, value):
 
 def test_networks_that_cannot_be_compared(refusal, tmp_path):
     places = ["--figures-dir", tmp_path]
-    save_checkpoint(tmp_path / "a.pt", initial_model((784, 4, 3), 0), digits=(3, 5, 7))
+    save_checkpoint(tmp_path / "a.pt", initial_model((784, 4, 3), 0), classes=(3, 5, 7))
     message = refusal(SIMILARITY, tmp_path / "a.pt", "--least-accuracy", "0.99", *places)
     assert "--least-accuracy 0.99: no network reads more than" in message
     for sizes, about in (
-        ((784, 5, 3), {"digits": (3, 5, 7)}),
-        ((784, 4, 3), {"digits": (3, 5, 8)}),
-        ((784, 4, 3), {"digits": (3, 5, 7), "init": "glorot"}),
+        ((784, 5, 3), {"classes": (3, 5, 7)}),
+        ((784, 4, 3), {"classes": (3, 5, 8)}),
+        ((784, 4, 3), {"classes": (3, 5, 7), "init": "glorot"}),
     ):
         save_checkpoint(tmp_path / "b.pt", initial_model(sizes, 1), **about)
         message = refusal(SIMILARITY, tmp_path / "a.pt", tmp_path / "b.pt", *places)
@@ -238,8 +244,8 @@ def test_networks_that_cannot_be_compared(refusal, tmp_path):
 @pytest.mark.parametrize("script", ANALYSES[2:])
 def test_the_same_network_twice(refusal, script, tmp_path):
     models = [initial_model((784, 20, 3), seed) for seed in (0, 1)]
-    save_checkpoint(tmp_path / "a.pt", models[0], digits=(3, 5, 7))
-    save_checkpoint(tmp_path / "b.pt", models, digits=(3, 5, 7))
+    save_checkpoint(tmp_path / "a.pt", models[0], classes=(3, 5, 7))
+    save_checkpoint(tmp_path / "b.pt", models, classes=(3, 5, 7))
     places = ["--figures-dir", tmp_path]
     message = refusal(script, tmp_path / "a.pt", tmp_path / "a.pt", tmp_path / "a.pt", *places)
     assert "name each network once" in message
@@ -248,7 +254,7 @@ def test_the_same_network_twice(refusal, script, tmp_path):
 
 
 def test_the_same_network_twice_in_a_checkpoint(refusal, tmp_path):
-    save_checkpoint(tmp_path / "a.pt", [initial_model((784, 4, 3), 0)] * 2, digits=(3, 5, 7))
+    save_checkpoint(tmp_path / "a.pt", [initial_model((784, 4, 3), 0)] * 2, classes=(3, 5, 7))
     message = refusal(ABLATION, tmp_path / "a.pt", "--figures-dir", tmp_path)
     assert "a, network 0 and a, network 1 are the same and would count twice" in message
 
@@ -259,27 +265,27 @@ def test_the_same_network_twice_in_a_checkpoint(refusal, tmp_path):
 )
 def test_damaged_hyperparameters(refusal, script, networks, tmp_path):
     model = initial_model((784, 20, 3), 0)
-    save_checkpoint(tmp_path / "network.pt", model, digits=(3, 5, 7), networks=networks)
+    save_checkpoint(tmp_path / "network.pt", model, classes=(3, 5, 7), networks=networks)
     assert "train them again" in refusal(script, tmp_path / "network.pt", "--figures-dir", tmp_path)
-    save_checkpoint(tmp_path / "network.pt", model, digits=(3, 5, 7), init=["glorot"])
+    save_checkpoint(tmp_path / "network.pt", model, classes=(3, 5, 7), init=["glorot"])
     assert "train them again" in refusal(script, tmp_path / "network.pt", "--figures-dir", tmp_path)
 
 
 @pytest.mark.parametrize("leak", [10**400, -1, 1.5, True, "much", None, [0.1]])
 def test_a_damaged_leak(refusal, leak, tmp_path):
     networks = [{"groups": [0] * 10 + [1] * 10, "leak": leak}]
-    save_checkpoint(tmp_path / "network.pt", initial_model((784, 20, 3), 0), digits=(3, 5, 7), networks=networks)
+    save_checkpoint(tmp_path / "network.pt", initial_model((784, 20, 3), 0), classes=(3, 5, 7), networks=networks)
     assert "train them again" in refusal(RECOVERY, tmp_path / "network.pt", "--figures-dir", tmp_path)
 
 
 def test_networks_too_small_to_be_asked(refusal, tmp_path):
-    save_checkpoint(tmp_path / "network.pt", initial_model((784, 6, 6, 3), 0), digits=(3, 5, 7))
+    save_checkpoint(tmp_path / "network.pt", initial_model((784, 6, 6, 3), 0), classes=(3, 5, 7))
     places = [tmp_path / "network.pt", "--figures-dir", tmp_path]
     assert "--clusters 16: the networks of network have 12 hidden neurons" in refusal(RECOVERY, *places)
     message = refusal(RECOVERY, *places, "--clusters", "2", "--power", "specialization")
     assert "--power specialization: the networks of network have too few neurons for 16 clusters; leave" in message
     soft = initial_model((784, 4, 4, 10), 0)
-    about = {"digits": list(range(10)), "init": "clusterable", "networks": [{"groups": list(range(8))}]}
+    about = {"classes": list(range(10)), "init": "clusterable", "networks": [{"groups": list(range(8))}]}
     save_checkpoint(tmp_path / "network.pt", soft, **about)
     message = refusal(RECOVERY, *places, "--clusters", "2")
     assert "the networks of network have 8 hidden neurons, fewer than planted groups" in message
@@ -323,46 +329,47 @@ class TestCheckpoints:
         assert "python train.py" in message
 
     def test_truncated(self, refusal, script, tmp_path):
-        save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3), 0), digits=(3, 5, 7))
+        save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3), 0), classes=(3, 5, 7))
         content = (tmp_path / "network.pt").read_bytes()
         (tmp_path / "network.pt").write_bytes(content[: len(content) // 2])
         assert "damaged" in refusal(script, tmp_path / "network.pt")
 
-    def test_trained_on_other_digits(self, refusal, script, tmp_path):
-        save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3), 0), digits=(3, 5, 7))
-        message = refusal(script, tmp_path / "network.pt", "--digits", "1,2,3")
+    def test_trained_on_other_classes(self, refusal, script, tmp_path):
+        save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3), 0), classes=(3, 5, 7))
+        message = refusal(script, tmp_path / "network.pt", "--classes", "1,2,3")
         assert "1,2,3" in message
         assert "3,5,7" in message
 
-    def test_more_outputs_than_digits(self, refusal, script, tmp_path):
+    def test_more_outputs_than_classes(self, refusal, script, tmp_path):
         torch.save(initial_model((784, 4, 10), 0).state_dict(), tmp_path / "network.pt")
         assert "10 outputs" in refusal(script, tmp_path / "network.pt")
-        assert "10 outputs" in refusal(script, tmp_path / "network.pt", "--digits", "1,2")
+        assert "10 outputs" in refusal(script, tmp_path / "network.pt", "--classes", "1,2")
 
-    @pytest.mark.parametrize("digits", [3, "three", [3, 5, 12], [3, 3, 5], None, {}])
-    def test_impossible_digits(self, refusal, script, tmp_path, digits):
-        save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3), 0), digits=digits)
-        assert "train it again" in refusal(script, tmp_path / "network.pt")
+    @pytest.mark.parametrize("classes", [3, "three", [3, 5, 12], [3, 3, 5], None, {}])
+    def test_impossible_classes(self, refusal, script, tmp_path, classes):
+        save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3), 0), classes=classes)
+        assert "train it again" in refusal(script, tmp_path / "network.pt", "--figures-dir", tmp_path)
 
-    @pytest.mark.parametrize("name", ["letters", "", "MNIST", None, 3, ["mnist"], {"mnist": 10}])
+    @pytest.mark.parametrize("name", ["letters", "", "MNIST", 3, ["mnist"], {"mnist": 10}])
     def test_an_unknown_data_set(self, refusal, script, tmp_path, name):
-        save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3), 0), digits=(3, 5, 7), dataset=name)
+        save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3), 0), classes=(3, 5, 7), dataset=name)
         message = refusal(script, tmp_path / "network.pt", "--figures-dir", tmp_path)
         assert f"network.pt: was trained on the data set {name!r}, which is unknown here; known: mnist" in message
 
     def test_different_shapes(self, refusal, script, tmp_path):
-        save_checkpoint(tmp_path / "network.pt", [initial_model((784, width, 2), 0) for width in (3, 4)], digits=(3, 5))
+        models = [initial_model((784, width, 2), 0) for width in (3, 4)]
+        save_checkpoint(tmp_path / "network.pt", models, classes=(3, 5))
         assert "different shapes" in refusal(script, tmp_path / "network.pt")
 
     def test_no_such_network(self, refusal, script, tmp_path):
-        save_checkpoint(tmp_path / "network.pt", [initial_model((784, 3, 2), seed) for seed in (0, 1)], digits=(3, 5))
+        save_checkpoint(tmp_path / "network.pt", [initial_model((784, 3, 2), seed) for seed in (0, 1)], classes=(3, 5))
         assert "choose from 0 to 1" in refusal(script, tmp_path / "network.pt", "--network", "2")
 
     def test_not_finite(self, refusal, script, tmp_path):
         model = initial_model((784, 4, 3), 0)
         with torch.no_grad():
             model.weights[1][0, 0] = float("nan")
-        save_checkpoint(tmp_path / "network.pt", model, digits=(3, 5, 7))
+        save_checkpoint(tmp_path / "network.pt", model, classes=(3, 5, 7))
         assert "NaN" in refusal(script, tmp_path / "network.pt")
 
     def test_shapes_without_numbers(self, refusal, script, tmp_path):
@@ -372,10 +379,36 @@ class TestCheckpoints:
         assert "no numbers" in refusal(script, tmp_path / "network.pt")
 
     def test_unwritable_figures(self, refusal, script, tmp_path):
-        save_checkpoint(tmp_path / "network.pt", initial_model((784, 20, 3), 0), digits=(3, 5, 7))
+        save_checkpoint(tmp_path / "network.pt", initial_model((784, 20, 3), 0), classes=(3, 5, 7))
         (tmp_path / "file").touch()
         message = refusal(script, tmp_path / "network.pt", "--figures-dir", tmp_path / "file" / "figures")
         assert "choose another" in message
+
+
+@pytest.mark.parametrize(
+    "script, options",
+    [
+        (ABLATION, ""),
+        (ABLATION, "--ablate-to mean"),
+        (CLUSTERING, "--clusters 3 --shuffles 2 --lesions"),
+        (SPECIALIZATION, ""),
+        (SIMILARITY, ""),
+        (RECOVERY, ""),
+    ],
+)
+@pytest.mark.parametrize(
+    "inputs, dataset, sentence",
+    [
+        (784, None, "does not say on which images it was trained; name them with --dataset"),
+        (100, "mnist", "reads images of 100 and those of mnist are 1 x 28 x 28; name its own --dataset"),
+    ],
+    ids=["of nobody knows what", "of another size"],
+)
+def test_images_that_are_not_those_of_the_network(refusal, script, options, inputs, dataset, sentence, tmp_path):
+    model = initial_model((inputs, 20, 3), 0)
+    save_checkpoint(tmp_path / "network.pt", model, classes=(0, 1, 2), dataset=dataset)
+    places = [tmp_path / "network.pt", "--figures-dir", tmp_path]
+    assert sentence in refusal(script, *places, *options.split(), "--jobs", "1")
 
 
 @pytest.mark.parametrize("option", ["--save-dir", "--figures-dir"])

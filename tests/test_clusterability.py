@@ -19,8 +19,8 @@ from mlp.data import DataSet
 from mlp.model import MLP, initial_model
 from mlp.network import Network
 from mlp.seeds import derived_seed
-from modularity.clusterability import NULLS, cluster_rows, clustered, clusterings, first_copy, gap_tests, network_row
-from modularity.clusterability import notes
+from modularity.clusterability import NULLS, WITH_PIXELS, WITHOUT_PIXELS, cluster_rows, clustered, clusterings
+from modularity.clusterability import first_copy, gap_tests, network_row, notes
 from modularity.clustering import n_cut, spectral_clusters
 from modularity.graph import weight_adjacency, without_isolated
 from modularity.nulls import shuffle_weights
@@ -47,7 +47,7 @@ def test_shuffles_that_change_nothing_are_no_finding(tmp_path, capsys):
     with torch.no_grad():
         for weight, signs in zip(model.weights, random_weights((784, 6, 5, 2))):
             weight.copy_(0.1 * signs.sign())
-    save_checkpoint(tmp_path / "run$1_$2.pt", model, digits=(8, 1))
+    save_checkpoint(tmp_path / "run$1_$2.pt", model, classes=(8, 1))
     options = ["--clusters", "3", "--shuffles", "20", "--jobs", "1", "--figures-dir", str(tmp_path)]
     are_modules_clusterable.main([str(tmp_path / "run$1_$2.pt"), *options])
     printed = capsys.readouterr().out
@@ -99,20 +99,22 @@ def test_weights_as_they_are_and_what_the_solver_had_to_say(monkeypatch):
     ((_, _, unfitted),) = clusterings(weights, "strength", 6, 0, [()])
     assert unfitted == ["shuffled weights did not reach the strengths that their neurons had"]
     network = Network(MLP((784, 4, 2)), DataSet("mnist", (8, 1)), number=3)
-    noted = list(notes(network, {"warnings": caught * 2}))
+    noted = list(notes(network, {"warnings": caught * 2}, WITH_PIXELS))
     assert noted == [f"trained, network 3: {caught[0]} (2 clusterings)"]
 
 
-@pytest.mark.parametrize("pixels, together", [(True, 1), (True, 2), (True, 10), (False, 10)])
-def test_networks_are_clustered_beside_their_own_copies(pixels, together, monkeypatch):
+@pytest.mark.parametrize(
+    "graph, together", [(WITH_PIXELS, 1), (WITH_PIXELS, 2), (WITH_PIXELS, 10), (WITHOUT_PIXELS, 10)]
+)
+def test_networks_are_clustered_beside_their_own_copies(graph, together, monkeypatch):
     """Of two networks one is pruned; what is dense has one null for both."""
     monkeypatch.setattr(modularity.clusterability, "COPIES_PER_TASK", together)
     networks = [
         network_of(random_weights((784, 6, 5, 2), seed, pruned), seed + 3) for seed, pruned in enumerate((0.5, 0))
     ]
-    pruned, dense = clustered(networks, 3, 3, 0, 1, pixels)
+    pruned, dense = clustered(networks, 3, 3, 0, 1, graph)
     for network, result in zip(networks, (pruned, dense)):
-        weights = network.weights if pixels else network.weights[1:]
+        weights = network.weights[0 if graph == WITH_PIXELS else 1 :]
         ((cut, labels, _),) = clusterings(weights, None, 3, 0, [()])
         assert (result["n_cut"], result["labels"].tolist()) == (cut, labels.tolist())
         reduced = without_isolated(weights)
@@ -171,7 +173,7 @@ def test_rows_of_networks_and_clusters_by_hand():
     """Two inputs, two hidden neurons and an output; one hidden neuron is isolated, and so is one input."""
     network = network_of([torch.tensor([[3.0, 0.0], [0.0, 0.0]]), torch.tensor([[-1.0, 0.0]])], number=5)
     labels = numpy.array([0, -1, 0, -1, 1])  # joined by 3 and by 1
-    rows = cluster_rows(network, labels)
+    rows = cluster_rows(network, labels, WITH_PIXELS)
     about = {"condition": "trained", "network": 5, "graph": "with pixels"}
     first = {"cluster": 0, "neurons": 2, "volume_share": 7 / 8, "leaving_share": 1 / 7}
     second = {"cluster": 1, "neurons": 1, "volume_share": 1 / 8, "leaving_share": 1.0}
@@ -180,35 +182,35 @@ def test_rows_of_networks_and_clusters_by_hand():
         about | second | {"layer_0": 0, "layer_1": 0, "layer_2": 1},
     ]
     without = about | {"graph": "without pixels", "neurons": 1, "volume_share": 0.5, "leaving_share": 1.0}
-    assert cluster_rows(network, numpy.array([0, -1, 1]), pixels=False) == [
+    assert cluster_rows(network, numpy.array([0, -1, 1]), WITHOUT_PIXELS) == [
         without | {"cluster": 0, "layer_1": 1, "layer_2": 0},
         without | {"cluster": 1, "layer_1": 0, "layer_2": 1},
     ]
     result = {"labels": labels, "n_cut": 8 / 7, "layer": [1.0, 2.0], "layer_nonzero": [1.0, 1.0], "warnings": []}
     result["strength"] = [8 / 7, 2.0]
-    row = network_row(network, result)
+    row = network_row(network, result, WITH_PIXELS)
     counts = {"neurons": 3, "isolated": 2, "edges": 2, "clusters": 2, "n_cut": 8 / 7}
     assert {key: row[key] for key in (*about, *counts)} == about | counts
     assert (row["layer_p"], row["layer_nonzero_p"]) == (2 / 3, 1)
     assert row["layer_z"] == pytest.approx((8 / 7 - 1.5) / 0.5)
     assert math.isnan(row["layer_nonzero_z"])
     assert [row[f"{null}_gap"] for null in ("layer", "strength")] == pytest.approx([8 / 7 - 1.5, (8 / 7 - 2) / 2])
-    assert list(notes(network, result)) == []
+    assert list(notes(network, result, WITH_PIXELS)) == []
     network.model.weights[1].data.zero_()
-    assert "no path of weights leads from an input to an output" in next(notes(network, result))
+    assert "no path of weights leads from an input to an output" in next(notes(network, result, WITH_PIXELS))
 
 
-@pytest.mark.parametrize("pixels", [True, False])
-def test_the_copy_that_is_shown_is_one_of_those_that_are_compared(pixels):
+@pytest.mark.parametrize("graph", [WITH_PIXELS, WITHOUT_PIXELS])
+def test_the_copy_that_is_shown_is_one_of_those_that_are_compared(graph):
     model = MLP((30, 12, 12, 4))
     with torch.no_grad():
         for weight, pruned in zip(model.weights, random_weights((30, 12, 12, 4), seed=5, pruned=0.6)):
             weight.copy_(pruned)
     network = Network(model, DataSet("mnist", (0, 1, 2, 3)), number=3)
-    [result] = clustered([network], 3, 2, 7, 1, pixels)
-    weights, cut, labels = first_copy(network, 3, 7, pixels)
+    [result] = clustered([network], 3, 2, 7, 1, graph)
+    weights, cut, labels = first_copy(network, 3, 7, graph)
     assert cut == result["layer"][0] != result["n_cut"]
     assert n_cut(weight_adjacency(weights), labels) == pytest.approx(cut)
-    kept = without_isolated(network.strengths[0 if pixels else 1 :])
+    kept = without_isolated(network.strengths[0 if graph == WITH_PIXELS else 1 :])
     for weight, own in zip(weights, kept, strict=True):
         assert torch.equal(weight.flatten().sort().values, own.flatten().sort().values)

@@ -7,6 +7,7 @@ import torch
 from conftest import random_weights
 from matplotlib.collections import PathCollection
 
+from mlp.data import DataSet
 from modularity.agreement import agreement_rows, pooled_modularity
 from modularity.similarity import MEASURES
 from report.candidates import plot_ablation
@@ -78,7 +79,7 @@ def test_clusters_are_drawn_beside_those_of_a_shuffled_copy_on_one_scale():
         weights = [(1 + place) * weight for weight in random_weights((20, 9, 8, 3), seed=place, pruned=0.5)]
         labels = numpy.arange(40) % 3
         graphs[name] = weights, 1.5 + place, labels
-    figure = plot_clusters(graphs, "a network")
+    figure = plot_clusters(graphs, "a network", ["input", "layer 1", "layer 2", "output"])
     titles = [axes.get_title() for axes in figure.axes]
     assert "the network: n-cut 1.50 of 3 clusters" in titles
     assert "its weights shuffled: n-cut 2.50 of 3 clusters" in titles
@@ -98,7 +99,7 @@ def ablation_row(neuron, members, share, digits=(3, 5)):
 
 def test_an_accuracy_of_nothing_is_seen_and_a_lone_candidate_is_called_alone():
     rows = [ablation_row("intact", 0, 0.97), ablation_row("L1_0", 1, 0.0), ablation_row("L2_1", 5, 0.9)]
-    axes = plot_ablation(rows, (3, 5), "title").axes[0]
+    axes = plot_ablation(rows, DataSet("mnist", (3, 5)), "title").axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["L1_0\nalone", "L2_1\nwith 4 others"]
     assert words(axes).count("0.0") == words(axes).count("90.0") == 2
     zero = [(x, y) for x, y in dots(axes) if y == 0]
@@ -136,7 +137,7 @@ def test_marks_of_lesions_lie_within_their_panels():
 
 def test_the_random_partition_is_drawn_beside_the_clusters_on_one_scale():
     rows = [lesion(0, layer, 0, -0.2) for layer in (1, 2)] + [lesion(0, 2, 0, -0.01, kind="random")]
-    figure = plot_class_changes(rows, range(3), "title")
+    figure = plot_class_changes(rows, DataSet("mnist", (0, 1, 2)), "title")
     shown = {axes.get_title(): axes for axes in figure.axes if axes.get_visible() and axes.images}
     assert list(shown) == ["clusters, layer 1", "clusters, layer 2", "random, layer 2"]
     assert len({axes.images[0].norm for axes in shown.values()}) == 1

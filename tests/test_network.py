@@ -28,7 +28,7 @@ def test_what_a_checkpoint_says_about_its_networks_survives(tmp_path):
         {},
         {"condition": 12, "seed": 0, "lr": "auto"},
     ]
-    about = {"dataset": "mnist", "digits": [8, 1], "init": "glorot", "networks": said, "epochs": 3}
+    about = {"dataset": "mnist", "classes": [8, 1], "init": "glorot", "networks": said, "epochs": 3}
     models = saved(tmp_path / "networks.pt", 4, **about)
     networks, found = load_records(tmp_path / "networks.pt", name="mine")
     assert found == about
@@ -55,27 +55,40 @@ def test_checkpoints_older_than_the_question_are_of_mnist(tmp_path):
     assert chosen.data.classes == (9, 0, 4)
 
 
-@pytest.mark.parametrize("name", ["cifar10", "", None, 3, ["mnist"], {"mnist": 1}])
+@pytest.mark.parametrize("name", ["cifar10", "", 3, ["mnist"], {"mnist": 1}])
 def test_an_unknown_data_set_is_refused_by_name(tmp_path, name):
-    saved(tmp_path / "network.pt", digits=(3, 5), dataset=name)
+    saved(tmp_path / "network.pt", classes=(3, 5), dataset=name)
     with pytest.raises(InputError) as refusal:
         load_records(tmp_path / "network.pt")
     start = f"{tmp_path / 'network.pt'}: was trained on the data set {name!r}, which is unknown here; known: mnist"
     assert str(refusal.value).startswith(start)
 
 
+def test_images_that_the_owner_of_a_network_did_not_name_may_be_named_later(tmp_path):
+    saved(tmp_path / "network.pt", classes=(0, 1), dataset=None)
+    ((network,), _) = load_records(tmp_path / "network.pt")
+    assert network.data == DataSet(None, (0, 1))
+    with pytest.raises(InputError, match="does not say on which images it was trained; name them with --dataset"):
+        network.load(False, tmp_path / "nowhere")
+    ((network,), _) = load_records(tmp_path / "network.pt", dataset="mnist")
+    assert network.data == DataSet("mnist", (0, 1))
+
+
 @pytest.mark.parametrize(
     "about, chosen, sentence",
     [
-        ({"digits": [3, 5]}, (3, 7), "--digits 3,7: .* was trained on 3,5; leave --digits out"),
-        ({"digits": [3, 5]}, (5, 3), "--digits 5,3: .* was trained on 3,5"),
-        ({}, (3, 5, 7), "--digits 3,5,7: .* has 2 outputs"),
-        ({}, None, "--digits 3,5,7: .* has 2 outputs"),
-        ({"digits": [3, 5, 7]}, None, "has 2 outputs"),
-        ({"digits": [3, 12]}, None, "the digits it was trained on are damaged"),
-        ({"digits": [3, 3]}, None, "damaged"),
-        ({"digits": [3]}, None, "damaged"),
-        ({"digits": "35"}, None, "damaged"),
+        ({"classes": [3, 5]}, (3, 7), "--classes 3,7: .* was trained on 3,5; leave --classes out"),
+        ({"classes": [3, 5]}, (5, 3), "--classes 5,3: .* was trained on 3,5"),
+        ({"digits": [3, 5]}, (3, 7), "--classes 3,7: .* was trained on 3,5; leave --classes out"),
+        ({}, (3, 5, 7), "--classes 3,5,7: .* has 2 outputs"),
+        ({}, None, "--classes 3,5,7: .* has 2 outputs"),
+        ({"classes": [3, 5, 7]}, None, "has 2 outputs"),
+        ({"classes": [3, 12]}, None, "the classes it was trained on are damaged"),
+        ({"classes": [3, 3]}, None, "damaged"),
+        ({"classes": [3]}, None, "damaged"),
+        ({"classes": "35"}, None, "damaged"),
+        ({"classes": None}, None, "damaged"),
+        ({"digits": [3, 12]}, None, "the classes it was trained on are damaged"),
         ({"digits": None}, None, "damaged"),
         ({"networks": [{"seed": -1}]}, (3, 5), "what it says about its networks is damaged"),
         ({"networks": [{"seed": 2**63}]}, (3, 5), "its networks is damaged"),
@@ -94,6 +107,14 @@ def test_what_cannot_be_is_refused(tmp_path, about, chosen, sentence):
     with pytest.raises(InputError, match=sentence) as refusal:
         load_records(tmp_path / "network.pt", chosen)
     assert str(tmp_path / "network.pt") in str(refusal.value)
+
+
+def test_images_of_another_size_are_refused_before_they_are_read(tmp_path):
+    save_checkpoint(tmp_path / "network.pt", initial_model((100, 3, 2), 0), dataset="mnist", classes=(3, 5))
+    ((network,), _) = load_records(tmp_path / "network.pt")
+    sentence = "trained, network 0: reads images of 100 and those of mnist are 1 x 28 x 28; name its own --dataset"
+    with pytest.raises(InputError, match=f"^{sentence}$"):
+        network.load(False, tmp_path / "nowhere")
 
 
 def test_a_record_tells_what_is_derived_from_it():

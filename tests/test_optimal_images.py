@@ -8,7 +8,7 @@ import modularity.optimal_images
 from mlp.model import initial_model
 from modularity.optimal_images import optimal_images, output_entropies
 
-SIZES = (784, 30, 20, 3)
+SIZES, SHAPE = (784, 30, 20, 3), (1, 28, 28)
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,8 @@ def members(layer, sets, seed=0):
 @pytest.mark.parametrize("layer", [1, 2])
 def test_images_drive_their_neurons(model, layer):
     chosen = members(layer, 8)
-    images, first, scores = optimal_images(model, layer, chosen, torch.Generator().manual_seed(0))
-    assert images.shape == (8, 28, 28)
+    images, first, scores = optimal_images(model, SHAPE, layer, chosen, torch.Generator().manual_seed(0))
+    assert images.shape == (8, *SHAPE)
     assert 0 <= images.min() < images.max() <= 1
     assert (scores / first).min() > 1.5
     activations = model.preactivations(images.flatten(1))[layer - 1]
@@ -33,8 +33,8 @@ def test_images_drive_their_neurons(model, layer):
 
 def test_a_batch_changes_nothing(model):
     chosen = members(2, 3)
-    together, _, scores = optimal_images(model, 2, chosen, torch.Generator().manual_seed(0))
-    first = 0.01 * torch.randn(2, 3, 28, 15, generator=torch.Generator().manual_seed(0))
+    together, _, scores = optimal_images(model, SHAPE, 2, chosen, torch.Generator().manual_seed(0))
+    first = 0.01 * torch.randn(2, 3, 1, 28, 15, generator=torch.Generator().manual_seed(0))
     for place in range(3):
         own = first[:, place : place + 1]
 
@@ -43,21 +43,21 @@ def test_a_batch_changes_nothing(model):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(torch, "randn", given)
-            alone, _, score = optimal_images(model, 2, chosen[place : place + 1], None)
+            alone, _, score = optimal_images(model, SHAPE, 2, chosen[place : place + 1], None)
         torch.testing.assert_close(alone[0], together[place], rtol=1e-3, atol=1e-3)
         assert score.item() == pytest.approx(scores[place].item(), rel=1e-3)
 
 
 def test_the_network_is_left_as_it_was(model):
     before = [parameter.clone() for parameter in model.parameters()]
-    optimal_images(model, 1, members(1, 2), torch.Generator().manual_seed(0))
+    optimal_images(model, SHAPE, 1, members(1, 2), torch.Generator().manual_seed(0))
     assert all(torch.equal(*pair) for pair in zip(before, model.parameters()))
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_the_first_image_is_almost_grey(model, monkeypatch):
     monkeypatch.setattr(modularity.optimal_images, "STEPS", 0)
-    images, first, scores = optimal_images(model, 1, members(1, 4), torch.Generator().manual_seed(0))
+    images, first, scores = optimal_images(model, SHAPE, 1, members(1, 4), torch.Generator().manual_seed(0))
     assert torch.equal(first, scores)
     assert (images - 0.5).abs().max() < 0.2
 
@@ -72,11 +72,11 @@ def test_the_first_image_is_almost_grey(model, monkeypatch):
     ],
 )
 def test_a_coefficient_is_a_wave(model, monkeypatch, row, column, amplitude):
-    coefficients = torch.zeros(2, 1, 28, 15)
-    coefficients[0, 0, row, column] = 100  # times 0.01 is 1
+    coefficients = torch.zeros(2, 1, 1, 28, 15)
+    coefficients[0, 0, 0, row, column] = 100  # times 0.01 is 1
     monkeypatch.setattr(torch, "randn", lambda *_, **__: coefficients)
     monkeypatch.setattr(modularity.optimal_images, "STEPS", 0)
-    (image,), _, _ = optimal_images(model, 1, members(1, 1), None)
+    ((image,),), _, _ = optimal_images(model, SHAPE, 1, members(1, 1), None)
     y, x = torch.meshgrid(torch.arange(28), torch.arange(28), indexing="ij")
     wave = amplitude * torch.cos(2 * math.pi * (row * y + column * x) / 28)
     torch.testing.assert_close(image, 1 / (1 + torch.exp(-wave)), rtol=0, atol=1e-5)
@@ -84,7 +84,7 @@ def test_a_coefficient_is_a_wave(model, monkeypatch, row, column, amplitude):
 
 def test_an_image_equals_a_plain_loop(model):
     (chosen,) = members(2, 1)
-    images, _, scores = optimal_images(model, 2, chosen.unsqueeze(0), torch.Generator().manual_seed(0))
+    images, _, scores = optimal_images(model, SHAPE, 2, chosen.unsqueeze(0), torch.Generator().manual_seed(0))
     frequencies = numpy.hypot.outer(numpy.fft.fftfreq(28), numpy.fft.rfftfreq(28))
     factors = torch.tensor(28 / numpy.maximum(frequencies, 1 / 28), dtype=torch.float32)
     start = 0.01 * torch.randn(2, 28, 15, generator=torch.Generator().manual_seed(0))
@@ -99,12 +99,12 @@ def test_an_image_equals_a_plain_loop(model):
             optimizer.zero_grad()
             (-score).backward(inputs=[real, imaginary])
             optimizer.step()
-    torch.testing.assert_close(images[0], image.detach(), rtol=0, atol=1e-3)
+    torch.testing.assert_close(images[0, 0], image.detach(), rtol=0, atol=1e-3)
     assert scores.item() == pytest.approx(score.item(), rel=1e-4)
 
 
 def test_entropies_reach_where_single_precision_does_not(model):
-    images = torch.rand(5, 28, 28, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(0))
     probabilities = model(images.flatten(1)).double().softmax(1)
     expected = -(probabilities * probabilities.log()).sum(1)
     assert output_entropies(model, images).tolist() == pytest.approx(expected.tolist(), rel=1e-5)

@@ -17,7 +17,9 @@ from pages.cells import FIGURES, PUBLISHED, number
 from runs import table
 
 from mlp.checkpoint import save_checkpoint
+from mlp.data import DataSet
 from mlp.model import initial_model
+from mlp.network import load_records
 
 PAGES = {
     "README.md": pages.readme,
@@ -63,13 +65,16 @@ def test_examples_of_own_networks_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").symlink_to(REPOSITORY / "data")
     (tmp_path / "mlp").mkdir()
-    save_checkpoint("mlp/mlp_mnist357.pt", initial_model((784, 8, 8, 8, 3), seed=0), digits=[3, 5, 7])
+    save_checkpoint("mlp/mlp_mnist357.pt", initial_model((784, 8, 8, 8, 3), seed=0), classes=[3, 5, 7])
     names = {}
     printed = []
     for block in examples("docs/own_network.md"):
         exec(block, names)
         printed.append(capsys.readouterr().out)
-    accuracies, cut, communities = printed
+    shapes, accuracies, cut, communities = printed
+    assert shapes == "[(8, 1), (20, 8), (3, 20)]\n"
+    ((own,), _) = load_records("mine.pt")
+    assert own.data == DataSet("mnist", (3, 5, 7))
     assert len(re.findall(r"\d\.\d*", accuracies)) == 3
     assert 0 < float(cut) < 4
     assert len(re.findall(r"-?\d+", communities.split("]")[0])) == 8

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
-from mlp.data import DataSet, load_digits
+from mlp.data import DataSet, load_images
 from mlp.model import MLP
 from mlp.network import Network, load_records
 from modularity.planted import (
@@ -55,7 +55,7 @@ def test_groups_are_silenced_as_in_a_copy_with_their_outgoing_weights_cut(many):
     network = replace(network, groups=[0, 0, 0, 0, 1, 1, 1, 1] * 3, hyperparameters={"leak": 1.0})
     where = REPOSITORY / "data", torch.device("cpu"), 1
     rows = function_rows([network], 0, *where)
-    images, labels = load_digits((3, 5, 7), train=False, data_dir=REPOSITORY / "data")
+    images, labels = load_images("mnist", (3, 5, 7), train=False, data_dir=REPOSITORY / "data")
 
     def accuracies(model):
         with torch.no_grad():

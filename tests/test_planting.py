@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mlp import InputError
 from mlp.checkpoint import save_checkpoint
-from mlp.data import load_digits
+from mlp.data import load_images
 from mlp.model import MLP, initial_model
 from mlp.network import load_records
 from mlp.planting import clusterable_groups, plant_softly, planted_connections, planted_groups, true_groups
@@ -94,7 +94,7 @@ def test_planted_groups_exchange_nothing_but_pixels(tmp_path, options):
     networks, _ = trained(tmp_path, *options, "--planted-groups", "2")
     if "--pruning" in options:
         networks += load_records(tmp_path / "mlp_mnist357_unpruned.pt")[0]
-    images, _ = load_digits((3, 5, 7), train=False, data_dir=REPOSITORY / "data")
+    images, _ = load_images("mnist", (3, 5, 7), train=False, data_dir=REPOSITORY / "data")
     for network in networks:
         groups = planted_groups(SIZES, 2)
         assert network.groups == torch.cat(groups[:-1]).tolist()
@@ -173,6 +173,6 @@ def test_what_cannot_be_planted_is_refused_in_a_sentence(tmp_path, options, word
 
 def test_damaged_groups_are_refused(tmp_path):
     for groups in ([0], [0, 1, "2"], "012", [0, -1, 1], [0, 1.0, 1]):
-        save_checkpoint(tmp_path / "n.pt", MLP((784, 3, 2)), digits=[3, 5], networks=[{"groups": groups}])
+        save_checkpoint(tmp_path / "n.pt", MLP((784, 3, 2)), classes=[3, 5], networks=[{"groups": groups}])
         with pytest.raises(InputError, match="damaged"):
             load_records(tmp_path / "n.pt")

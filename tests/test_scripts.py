@@ -31,7 +31,7 @@ from torch import nn
 import are_modules_indegree_nobetween
 import report.speed
 from mlp.checkpoint import load_checkpoint, load_networks, save_checkpoint
-from mlp.data import load_digits
+from mlp.data import load_images
 from mlp.model import initial_model
 
 # The commands of the README
@@ -54,10 +54,10 @@ def ablation(workshop, readme_network):
 def test_the_readme_network_reads_digits(workshop, readme_network):
     checkpoint, done = readme_network
     model, about = load_checkpoint(checkpoint)
-    images, labels = load_digits((3, 5, 7), train=False, data_dir=REPOSITORY / "data")
+    images, labels = load_images("mnist", (3, 5, 7), train=False, data_dir=REPOSITORY / "data")
     accuracy = (model(images).argmax(1) == labels).double().mean().item()
     assert model.sizes == (784, 8, 8, 8, 3)
-    assert about["digits"] == [3, 5, 7]
+    assert about["classes"] == [3, 5, 7]
     assert about["dataset"] == "mnist"
     assert 0.955 <= accuracy <= 0.985
     assert about["record"]["test"][0]["accuracy"] == pytest.approx(accuracy)
@@ -103,7 +103,7 @@ def test_network_analysis_writes_a_row_per_neuron(workshop, readme_network, anal
 
 def test_ablation_writes_a_row_per_candidate(workshop, readme_network, analysis, ablation):
     model, _ = load_checkpoint(readme_network[0])
-    images, labels = load_digits((3, 5, 7), train=False, data_dir=REPOSITORY / "data")
+    images, labels = load_images("mnist", (3, 5, 7), train=False, data_dir=REPOSITORY / "data")
     correct = model(images).argmax(1) == labels
     intact, *rows = table(workshop / "figures" / "ablation_per_digit.csv")
     assert intact["neuron"] == "intact"
@@ -294,7 +294,7 @@ def test_your_own_network(tmp_path, monkeypatch):
     succeed("network_analysis.py", *options)
     succeed(ABLATION, *options, "--max-candidates", "3", "--top-inputs", "2")
     intact, *rows = table(tmp_path / "ablation_per_digit.csv")
-    images, labels = load_digits((8, 1), train=False, data_dir=REPOSITORY / "data")
+    images, labels = load_images("mnist", (8, 1), train=False, data_dir=REPOSITORY / "data")
     correct = network(images).argmax(1) == labels
     assert float(intact["accuracy_8"]) == pytest.approx(correct[labels == 0].double().mean().item())
     assert len(rows) == 3
@@ -303,7 +303,7 @@ def test_your_own_network(tmp_path, monkeypatch):
 def test_networks_of_one_seed_are_one_observation(tmp_path):
     """A sweep of four combinations of two seeds is no evidence from eight networks."""
     models = [initial_model((784, 5, 4, 3), seed) for seed in range(8)]
-    save_checkpoint(tmp_path / "sweep.pt", models, digits=(3, 5, 7), networks=[{"seed": k % 2} for k in range(8)])
+    save_checkpoint(tmp_path / "sweep.pt", models, classes=(3, 5, 7), networks=[{"seed": k % 2} for k in range(8)])
     done = succeed(ABLATION, tmp_path / "sweep.pt", "--jobs", "1", "--figures-dir", tmp_path)
     verdict = done.stdout.splitlines()[-1]
     assert verdict.startswith(
@@ -377,7 +377,7 @@ def test_what_is_not_defined_is_a_dash(tmp_path):
         for model in models:
             model.weights[0].copy_(torch.tensor([[2.0], [1.0]]))
             model.weights[1].fill_(0.5)
-    save_checkpoint(tmp_path / "nets.pt", models, digits=(3, 5))
+    save_checkpoint(tmp_path / "nets.pt", models, classes=(3, 5))
     options = [tmp_path / "nets.pt", "--jobs", "1", "--figures-dir", tmp_path]
     printed = succeed(ABLATION, *options, "--in-degree-quantile", "1", "--betweenness-quantile", "0").stdout
     assert "nan" not in printed

@@ -61,7 +61,7 @@ def test_what_was_measured_is_saved_before_it_is_judged(tmp_path, monkeypatch):
         raise RuntimeError("a judgement that fails")
 
     monkeypatch.setattr(are_modules_specialized, "corrected", failing)
-    save_checkpoint(tmp_path / "network.pt", initial_model((784, 6, 2), 0), digits=(8, 1))
+    save_checkpoint(tmp_path / "network.pt", initial_model((784, 6, 2), 0), classes=(8, 1))
     with pytest.raises(RuntimeError, match="fails"):
         are_modules_specialized.main(
             [

@@ -10,7 +10,7 @@ from conftest import REPOSITORY, succeed
 from runs import CLUSTERING, SIZES, SPECIALIZATION, balanced_accuracy, figures_are_there, record, table
 
 from mlp.checkpoint import load_checkpoint, load_networks
-from mlp.data import load_digits
+from mlp.data import load_images
 from mlp.model import initial_model
 from mlp.rescaling import rescaled
 from modularity.clusterability import NULLS
@@ -151,7 +151,7 @@ def test_lesions_stand_beside_random_ones(filan, size):
         if row[f"layer_{layer}"] != "0"
     }
     assert {(row["layer"], row["cluster"]): row["neurons"] for row in rows} == parts
-    images, labels = load_digits(range(10), train=False, data_dir=REPOSITORY / "data")
+    images, labels = load_images("mnist", range(10), train=False, data_dir=REPOSITORY / "data")
     intact = balanced_accuracy(model, images, labels)
     for row in rows:
         assert float(row["balanced_accuracy"]) - float(row["change"]) == pytest.approx(intact)
@@ -302,7 +302,7 @@ def test_pruning_many_networks_with_penalties(tmp_path):
     options += "--dropout 0.1 --l1 1e-5 --l2 1e-5 --pruning 0,0.5 --pruning-epochs 2".split()
     succeed("train.py", *options, "--save-dir", tmp_path, "--figures-dir", tmp_path)
     models, about = load_networks(tmp_path / "mlp_mnist0129.pt")
-    assert about["digits"] == [0, 1, 2, 9]
+    assert about["classes"] == [0, 1, 2, 9]
     assert [network["condition"] for network in about["networks"]] == ["pruned, dropout, l1, l2"] * 2
     for model in models:
         assert all((w == 0).sum() == w.numel() - round(w.numel() * 0.5) for w in model.weights)

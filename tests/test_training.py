@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import mlp.training
 from mlp import InputError
+from mlp.architecture import dense
 from mlp.model import initial_model
 from mlp.training import (
     in_tasks,
@@ -154,7 +155,9 @@ def test_dropout_multiplies_hidden_activations(digit_images, monkeypatch):
         return 2 * ((torch.arange(activations.numel()).view(activations.shape) * 7) % 3 > 0)
 
     monkeypatch.setattr(
-        mlp.training, "_dropout_factors", lambda neurons, n, *_: factors(torch.empty(neurons, n)).unsqueeze(0)
+        mlp.training,
+        "_dropout_factors",
+        lambda architecture, n, *_: [factors(torch.empty(*shape, n)).unsqueeze(0) for shape in architecture.read[1:]],
     )
     models, rows = trained([0, 1], *digit_images, dropout=0.5)
     plain = plain_loop(*digit_images, factors=factors)
@@ -166,7 +169,7 @@ def test_dropout_multiplies_hidden_activations(digit_images, monkeypatch):
 def test_dropped_activations_are_a_random_share():
     generators = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
     noise = mlp.training._dropout_noise(torch.tensor([0.3, 0.3]), generators, torch.device("cpu"))
-    factors = mlp.training._dropout_factors(100, 1000, noise, torch.arange(2))
+    (factors,) = mlp.training._dropout_factors(dense((784, 100, 3)), 1000, noise, torch.arange(2))
     assert factors.shape == (2, 100, 1000)
     values, counts = factors.unique(return_counts=True)
     assert values.tolist() == pytest.approx([0, 1 / 0.7])
@@ -302,13 +305,14 @@ def test_validation_images_are_set_apart(digit_images, fraction, held_out):
 
 
 def test_more_than_memory_is_refused_before_it_is_taken():
-    with pytest.raises(InputError, match="--networks 1000000000 --hidden-layers 8: needs about 1,024.0 GiB"):
-        refuse_more_than_memory(2**40, (784, 8, 3), 10**9, torch.device("cpu"))
-    refuse_more_than_memory(2**20, (784, 8, 3), 100, torch.device("cpu"))
+    with pytest.raises(InputError, match="--networks 1000000000 with 8 hidden units: needs about 1,024.0 GiB"):
+        refuse_more_than_memory(2**40, dense((784, 8, 3)), 10**9, torch.device("cpu"))
+    refuse_more_than_memory(2**20, dense((784, 8, 3)), 100, torch.device("cpu"))
 
 
 def test_fifty_thousand_networks_need_more_than_a_laptop_has():
-    assert memory_needed((784, 8, 8, 8, 3), 50_000, images=17_817, batch_size=128, separate_batches=False) > 32 * 2**30
+    sizes, work = (784, 8, 8, 8, 3), {"images": 17_817, "batch_size": 128, "separate_batches": False}
+    assert memory_needed(dense(sizes), 50_000, **work) > 32 * 2**30
 
 
 PEAK_OF_TRAINING = """
@@ -316,6 +320,7 @@ import os, resource, sys
 if os.fork():  # a process remembers the peak of the one that called it; a child of this small one starts anew
     sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 import torch
+from mlp.architecture import dense
 from mlp.model import initial_model
 from mlp.training import memory_needed, split_validation, train
 
@@ -331,7 +336,7 @@ for _ in train(models, pixels, labels, splits, generators, 1, 2000, 1e-3):
     pass
 unit = 1 if sys.platform == "darwin" else 1024
 taken = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit
-print(taken / memory_needed(sizes, networks, images, 2000, separate))
+print(taken / memory_needed(dense(sizes), networks, images, 2000, separate))
 """
 
 
@@ -361,7 +366,7 @@ def test_all_rates_that_may_have_made_it_diverge_are_named(digit_images, options
 def test_tasks_are_as_many_as_are_needed_and_nearly_equal(count, width):
     """Whatever the number of cores: of no more first-layer neurons than are held at once, or of one network."""
     networks = list(range(count))
-    parts = in_tasks(networks, (784, width, 3))
+    parts = in_tasks(networks, dense((784, width, 3)))
     assert [network for part in parts for network in part] == networks
     lengths = [len(part) for part in parts]
     most = max(400 // width, 1)
@@ -394,7 +399,7 @@ def test_networks_of_a_task_do_not_depend_on_the_others(digit_images, separate):
         results, states = [], None
         for epochs, options in stages:
             stage = epochs, options | {"batch_size": 50}, lambda: moves.append(1)
-            results.append(train_networks(some, states, seeds, (784, 6, 3), "glorot", *where, *stage))
+            results.append(train_networks(some, states, seeds, dense((784, 6, 3)), "glorot", *where, *stage))
             states = results[-1][1]
         return results
 

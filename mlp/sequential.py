@@ -1,0 +1,182 @@
+"""Your own network: a torch.nn.Sequential of the usual layers as a Network, and as a checkpoint for the scripts."""
+
+from math import inf
+
+import torch
+from torch import nn
+
+from mlp import InputError
+from mlp.architecture import POOLS, Architecture, Layer
+from mlp.checkpoint import save_checkpoint
+from mlp.data import DATA_SETS, DataSet
+from mlp.model import Model
+from mlp.network import Network
+
+UNDERSTOOD = "Linear, Conv2d, BatchNorm behind them, ReLU, pooling of maps, Dropout and Flatten"
+NORMS = {nn.Linear: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d}
+"""The layers that have units, and the batch normalisation that can be behind each."""
+SILENT = nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d
+"""Layers that do nothing in a trained network."""
+
+
+def network_of(module, input_shape, classes=None, dataset=None):
+    """What a trained torch.nn.Sequential computes, as a Network that all functions here take.
+
+    module: layers that are UNDERSTOOD, one after the other or nested; it is not changed.  Batch normalisation, as in
+    evaluation, becomes part of the weights before it.
+    input_shape: of an image: (channels, height, width), or (inputs,).
+    classes, dataset: what the outputs stand for, and of which of DATA_SETS; by default all outputs, of unknown images,
+    which is enough for all that asks for weights alone.
+    Raises InputError with the name and type of a layer that is not understood, or does not fit.
+    """
+    model = model_of(module, input_shape)
+    outputs = model.sizes[-1]
+    classes = tuple(range(outputs) if classes is None else classes)
+    numbers = {label for label in classes if type(label) is int and 0 <= label < (inf if dataset is None else 10)}
+    if len(numbers) != outputs or len(classes) != outputs:
+        numbers = "different whole numbers, of data sets from 0 to 9"
+        raise InputError(
+            f"classes {classes}: the network has {outputs} outputs; name what each stands for, by {numbers}"
+        )
+    if dataset not in (None, *DATA_SETS):
+        raise InputError(f"dataset {dataset!r}: is unknown here; choose from {', '.join(DATA_SETS)}, or leave it out")
+    return Network(model, DataSet(dataset, classes))
+
+
+def save_network(path, module, input_shape, classes=None, dataset=None):
+    """Save a network for the scripts, in a file that holds no code.  Arguments and errors as of `network_of`."""
+    network = network_of(module, input_shape, classes, dataset)
+    about = {"dataset": dataset, "classes": network.data.classes}
+    save_checkpoint(path, network.model, **about, architecture=network.model.architecture.described())
+
+
+@torch.no_grad()
+def model_of(module, input_shape):
+    """The Model that computes what a module does.  Arguments and errors as of `network_of`."""
+    if not isinstance(input_shape, (tuple, list, torch.Size)) or len(input_shape) not in (1, 3):
+        raise InputError(f"input_shape {input_shape}: is no shape; name (channels, height, width), or (inputs,)")
+    layers, parameters = [], []
+    passed = []  # the layers since the last that has units
+    for name, layer in _in_order(module):
+        what, kinds = f"layer {name} ({type(layer).__name__})", list(map(type, passed))
+        flat = nn.Flatten in kinds or (layers[-1].kernel is None if layers else len(input_shape) == 1)
+        _refuse_misplaced(what, layer, kinds, not layers, flat)
+        if type(layer) in NORMS:
+            pools = [(type(pool).__name__, _arguments(pool)) for pool in passed if type(pool) in POOLS]
+            layers.append(_layer(layer, tuple(pools), what))
+            parameters += [_weight(layer, _read_shape(input_shape, layers, what), what), _bias(layer)]
+            passed = [layer]
+        elif type(layer) not in SILENT:
+            if type(layer) in NORMS.values():
+                parameters[-2:] = _folded(layer, *parameters[-2:], what)
+            passed.append(layer)
+    if len(layers) < 2 or layers[-1].kernel or nn.ReLU in map(type, passed):
+        raise InputError("the network needs hidden units, and a Linear layer at its end, whose values are the outputs")
+    model = Model(Architecture(tuple(input_shape), tuple(layers)))
+    for parameter, values in zip(model.parameters(), parameters, strict=True):
+        parameter.copy_(values.reshape(parameter.shape))
+    return model.requires_grad_(False)
+
+
+def _refuse_misplaced(what, layer, kinds, first, flat):
+    """Raise InputError if a layer is not understood, or not in its place.
+
+    kinds: of the layers since the last that has units; first: whether there was none.  flat: whether maps are no more.
+    """
+    kind, units = type(layer), type(layer) in NORMS
+    averaged = nn.ReLU not in kinds and {nn.AvgPool2d, nn.AdaptiveAvgPool2d} & set(kinds)
+    partly = kind is nn.Flatten and (layer.start_dim, layer.end_dim) != (1, -1)
+    understood = kind in (*NORMS, *NORMS.values(), *POOLS, *SILENT, nn.ReLU, nn.Flatten) and not partly
+    made = layer._forward_pre_hooks or any(parameter.is_meta for parameter in layer.parameters())
+    reasons = {
+        f"is not understood; a network is a Sequential of {UNDERSTOOD}": not understood,
+        "its weights are made by a hook, or are not there; make them permanent": made,
+        "there is no ReLU between it and the units before it; put one there": units
+        and not first
+        and nn.ReLU not in kinds,
+        "reads what is flat; a convolution has to come before Flatten and Linear": kind is nn.Conv2d and flat,
+        "reads maps; put a Flatten before it": kind is nn.Linear and not flat,
+        "reads a pooled image, which is not understood; pool the images beforehand": kind is nn.Linear
+        and first
+        and set(POOLS) & set(kinds),
+        "is understood only right behind a Linear or Conv2d; move it there": kind in NORMS.values()
+        and [NORMS.get(before) for before in kinds] != [kind],
+        "comes before all units, and is not understood there; change the images instead": kind is nn.ReLU and first,
+        "an average before it is not understood; put that behind it": kind is nn.ReLU and averaged,
+        "pools what is flat, which is not understood; leave it out": kind in POOLS and flat,
+        "returns indices, too, which is not understood; leave return_indices out": getattr(
+            layer, "return_indices", False
+        ),
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise InputError(f"{what}: {reason}")
+
+
+def _in_order(module, prefix=""):
+    """The layers of a Sequential and of those in it: (name, layer)."""
+    if type(module) is not nn.Sequential:
+        raise InputError(
+            f"a {type(module).__name__} is no torch.nn.Sequential; put its layers into one, in their order"
+        )
+    for name, layer in module._modules.items():  # named_children leaves out what is there twice
+        if type(layer) is nn.Sequential:
+            yield from _in_order(layer, f"{prefix}{name}.")
+        else:
+            yield prefix + name, layer
+
+
+def _layer(layer, pools, what):
+    """The Layer that a Linear or Conv2d is."""
+    if type(layer) is nn.Linear:
+        return Layer(layer.out_features, pools=pools)
+    reach = [step * (size - 1) for step, size in zip(layer.dilation, layer.kernel_size)]
+    paddings = {"valid": (0, 0), "same": tuple(total // 2 for total in reach)}
+    if layer.padding_mode != "zeros" or layer.padding == "same" and any(total % 2 for total in reach):
+        raise InputError(f"{what}: its maps are padded by more than the same number of zeros on all sides; change that")
+    padding = paddings.get(layer.padding, layer.padding) if isinstance(layer.padding, str) else layer.padding
+    return Layer(layer.out_channels, layer.kernel_size, layer.stride, padding, layer.dilation, pools)
+
+
+def _arguments(pool):
+    return tuple((key, getattr(pool, key)) for key in POOLS[type(pool)])
+
+
+def _read_shape(input_shape, layers, what):
+    """The shape of what the last layer reads."""
+    try:
+        return Architecture(tuple(input_shape), tuple(layers)).read[-1]
+    except (RuntimeError, ValueError) as error:
+        shape = " x ".join(map(str, input_shape))
+        raise InputError(f"{what}: does not fit images of {shape}; name another input_shape") from error
+
+
+def _weight(layer, read, what):
+    """Its weights, float64 [out, in, ...], those of grouped convolutions with zeros between the groups."""
+    weight = layer.weight.detach().double().cpu()
+    if type(layer) is nn.Conv2d and layer.groups > 1:
+        blocks = [torch.block_diag(*taps.chunk(layer.groups)) for taps in weight.flatten(2).movedim(2, 0)]
+        weight = torch.stack(blocks, dim=-1).unflatten(2, layer.kernel_size)
+    inputs = read[0] if type(layer) is nn.Conv2d else torch.Size(read).numel()
+    if weight.shape[1] != inputs:
+        raise InputError(f"{what}: reads {weight.shape[1]} inputs and is given {inputs}; name the right input_shape")
+    return weight
+
+
+def _bias(layer):
+    return torch.zeros(len(layer.weight)).double() if layer.bias is None else layer.bias.detach().double().cpu()
+
+
+def _folded(norm, weight, bias, what):
+    """The weights and biases of a layer and the batch normalisation behind it:
+
+    w' = w g,   b' = (b - mean) g + beta,   g = gamma / sqrt(variance + epsilon)
+    """
+    if norm.running_mean is None:
+        raise InputError(f"{what}: has no running mean and variance; train it with track_running_stats=True")
+    mean, variance = norm.running_mean.double().cpu(), norm.running_var.double().cpu()
+    gain = 1 / (variance + norm.eps).sqrt()
+    shift = torch.zeros_like(mean)
+    if norm.affine:
+        gain, shift = gain * norm.weight.detach().double().cpu(), norm.bias.detach().double().cpu()
+    return weight * gain.view(-1, *[1] * (weight.ndim - 1)), (bias - mean) * gain + shift

@@ -1,0 +1,534 @@
+"""Own networks: what a Sequential of PyTorch computes, its Network computes; what is not understood is refused."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils import prune
+
+from mlp import InputError
+from mlp.data import DataSet
+from mlp.network import load_records
+from mlp.sequential import network_of, save_network
+
+
+def lively(module, input_shape, seed=0):
+    """Random weights, and where there is batch normalisation, statistics of a few batches and random affine maps."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) / max(1, parameter[0].numel()) ** 0.5)
+        module.train()
+        for _ in range(3):
+            module(1 + 2 * torch.randn(16, *input_shape, generator=generator))
+    return module
+
+
+def assert_equal_outputs(module, input_shape, seed=0):
+    """Also of images with negative pixels; and the module is as it was, in its mode, too."""
+    lively(module, input_shape, seed)
+    before = copy.deepcopy(module)
+    network = network_of(module, input_shape)
+    assert module.training
+    states = module.state_dict(), before.state_dict()
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in module.parameters())
+    images = torch.randn(9, *input_shape, generator=torch.Generator().manual_seed(seed + 1))
+    with torch.no_grad():
+        expected = before.eval()(images)
+    torch.testing.assert_close(network.model(images.flatten(1)), expected, rtol=1e-5, atol=1e-5)
+    assert network.data == DataSet(None, tuple(range(expected.shape[1])))
+    return network
+
+
+SHARED = nn.ReLU()
+MODULES = {
+    "neurons": ((6,), lambda: [nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4, bias=False), nn.ReLU(), nn.Linear(4, 3)]),
+    "flattened": ((2, 3, 4), lambda: [nn.Flatten(), nn.Linear(24, 5), nn.ReLU(), nn.Linear(5, 3)]),
+    "nested": (
+        (1, 9, 8),
+        lambda: [
+            nn.Sequential(nn.Conv2d(1, 4, 3), nn.Sequential(nn.BatchNorm2d(4), nn.ReLU())),
+            nn.Sequential(nn.MaxPool2d(2), nn.Identity()),
+            nn.Sequential(nn.Sequential(nn.Flatten(), nn.Dropout(0.5)), nn.Linear(36, 3)),
+        ],
+    ),
+    "strides": (
+        (3, 11, 10),
+        lambda: [
+            nn.Conv2d(3, 4, (3, 2), stride=(2, 1), padding=(1, 0)),
+            nn.ReLU(),
+            nn.Conv2d(4, 5, 3, stride=2, bias=False),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(40, 4),
+        ],
+    ),
+    "same and valid": (
+        (2, 8, 9),
+        lambda: [
+            nn.Conv2d(2, 3, (3, 5), padding="same", dilation=(2, 1)),
+            nn.ReLU(),
+            nn.Conv2d(3, 3, 2, padding="valid"),
+            nn.ReLU(),
+            nn.Conv2d(3, 2, 2, padding="same", dilation=2),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(112, 3),
+        ],
+    ),
+    "groups": (
+        (4, 7, 7),
+        lambda: [
+            nn.Conv2d(4, 6, 3, groups=2, padding=1),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+            nn.Conv2d(6, 6, 3, groups=6, stride=2),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(54, 2),
+        ],
+    ),
+    "maxima before ReLU": (
+        (1, 10, 10),
+        lambda: [
+            nn.Conv2d(1, 4, 3),
+            nn.BatchNorm2d(4, affine=False),
+            nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True),
+            nn.ReLU(),
+            nn.Conv2d(4, 3, 3),
+            nn.AdaptiveMaxPool2d((2, 1)),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(6, 3),
+        ],
+    ),
+    "averages": (
+        (1, 12, 11),
+        lambda: [
+            nn.Conv2d(1, 3, 3),
+            nn.ReLU(),
+            nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False, ceil_mode=True),
+            nn.Conv2d(3, 4, 2),
+            nn.ReLU(),
+            nn.AvgPool2d(2, stride=1, divisor_override=3),
+            nn.AdaptiveAvgPool2d((None, 2)),
+            nn.Flatten(),
+            nn.Linear(32, 3),
+        ],
+    ),
+    "two poolings and two ReLUs": (
+        (1, 12, 12),
+        lambda: [
+            nn.Conv2d(1, 3, 3),
+            nn.MaxPool2d(2, dilation=2, stride=1),
+            nn.ReLU(),
+            nn.ReLU(),
+            nn.AvgPool2d(2),
+            nn.Dropout2d(),
+            nn.Flatten(),
+            nn.Linear(48, 5),
+            nn.ReLU(),
+            nn.Linear(5, 3),
+        ],
+    ),
+    "pooled images": (
+        (2, 8, 8),
+        lambda: [nn.AvgPool2d(2), nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 3)],
+    ),
+    "norms of neurons": (
+        (6,),
+        lambda: [
+            nn.Linear(6, 5, bias=False),
+            nn.Dropout(),
+            nn.BatchNorm1d(5, eps=0.1),
+            nn.ReLU(),
+            nn.Linear(5, 4),
+            nn.BatchNorm1d(4, affine=False, momentum=None),
+            nn.ReLU(),
+            nn.Linear(4, 3),
+            nn.BatchNorm1d(3),
+        ],
+    ),
+    "one ReLU in two places": (
+        (6,),
+        lambda: [nn.Linear(6, 5), SHARED, nn.Linear(5, 4), SHARED, nn.Linear(4, 3)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_sequential_computes_what_its_network_does(name, seed):
+    input_shape, layers = MODULES[name]
+    assert_equal_outputs(nn.Sequential(*layers()), input_shape, seed)
+
+
+def test_a_layer_in_two_places_is_two_layers():
+    """`named_children` names it once."""
+    linear, pool = nn.Linear(5, 5), nn.MaxPool2d(3, 1, 1)
+    assert_equal_outputs(nn.Sequential(linear, nn.ReLU(), linear, nn.ReLU(), nn.Linear(5, 3)), (5,))
+    shared = nn.Conv2d(1, 3, 3), nn.ReLU(), pool, nn.Conv2d(3, 3, 3), nn.ReLU(), pool, nn.Flatten(), nn.Linear(48, 3)
+    assert_equal_outputs(nn.Sequential(*shared), (1, 8, 8))
+
+
+def test_a_relu_on_the_images_counts_or_is_refused():
+    """Pixels may be negative, as where images are standardised."""
+    module = nn.Sequential(nn.ReLU(), nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
+    try:
+        network_of(module, (5,))
+    except InputError as error:
+        assert "layer 0 (ReLU)" in str(error)
+    else:
+        assert_equal_outputs(module, (5,))
+
+
+def test_weights_that_are_made_on_the_way_are_up_to_date():
+    """As pruning does, which keeps a mask and applies it before each pass: or it is refused."""
+    module = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
+    prune.l1_unstructured(module[0], "weight", 0.5)
+    with torch.no_grad():
+        module[0].weight_orig.mul_(2)  # a step of an optimiser
+    try:
+        network = network_of(module, (5,))
+    except InputError as error:
+        assert "layer 0 (Linear)" in str(error)
+    else:
+        images = torch.rand(4, 5)
+        torch.testing.assert_close(network.model(images), module(images))
+
+
+@st.composite
+def sequentials(draw):
+    """Random stacks of what is understood: (layers, input_shape)."""
+    shape = channels, height, width = draw(st.tuples(st.integers(1, 3), st.integers(5, 9), st.integers(5, 9)))
+    layers, sides = [], [height, width]
+    for _ in range(draw(st.integers(0, 2))):
+        groups = draw(st.sampled_from([one for one in (1, channels) if channels % one == 0]))
+        units = groups * draw(st.integers(1, 3))
+        kernel = [draw(st.integers(1, min(3, side))) for side in sides]
+        kind = draw(st.sampled_from(["ints", "valid", "same"]))
+        if kind == "same":
+            kernel, stride, padding = (
+                [2 * (size // 2) + 1 if side > 2 else 1 for size, side in zip(kernel, sides)],
+                1,
+                kind,
+            )
+        else:
+            stride = draw(st.integers(1, 2))
+            padding = draw(st.integers(0, min(kernel) // 2)) if kind == "ints" else kind
+        bias = draw(st.booleans())
+        layers.append(nn.Conv2d(channels, units, tuple(kernel), stride, padding, groups=groups, bias=bias))
+        if draw(st.booleans()):
+            layers.append(nn.BatchNorm2d(units, affine=draw(st.booleans())))
+        sides = sides_after(layers, shape)
+        pool = draw(st.sampled_from(["none", "max first", "max", "average", "adaptive"]))
+        if min(sides) < 2:
+            pool = "none"
+        layers += [nn.MaxPool2d(2)] if pool == "max first" else []
+        layers.append(nn.ReLU())
+        layers += {
+            "max": [nn.MaxPool2d(2, 1)],
+            "average": [nn.AvgPool2d(2)],
+            "adaptive": [nn.AdaptiveAvgPool2d(2)],
+        }.get(pool, [])
+        channels = units
+        sides = sides_after(layers, shape)
+        layers += [nn.Dropout2d()] if draw(st.booleans()) else []
+    layers += [nn.Flatten()]
+    inputs = channels * sides[0] * sides[1]
+    for _ in range(draw(st.integers(0 if len(layers) > 1 else 1, 2))):
+        units = draw(st.integers(1, 5))
+        layers.append(nn.Linear(inputs, units, bias=draw(st.booleans())))
+        layers += [nn.BatchNorm1d(units, affine=draw(st.booleans()))] if draw(st.booleans()) else []
+        layers += [nn.ReLU(), nn.Dropout()]
+        inputs = units
+    layers.append(nn.Linear(inputs, draw(st.integers(2, 4))))
+    if draw(st.booleans()):  # some of them nested
+        cut = draw(st.integers(0, len(layers)))
+        layers = [nn.Sequential(*layers[:cut]), *layers[cut:]] if cut else layers
+    return layers, shape
+
+
+def sides_after(layers, shape):
+    """The height and width of what some layers make of images."""
+    return list(nn.Sequential(*layers).eval()(torch.zeros(1, *shape)).shape[2:])
+
+
+@settings(max_examples=60)
+@given(sequentials(), st.integers(0, 10**6))
+def test_any_sequential_computes_what_its_network_does(drawn, seed):
+    layers, shape = drawn
+    assert_equal_outputs(nn.Sequential(*layers), shape, seed)
+
+
+# What joins units
+
+
+def test_strengths_of_hand_worked_kernels():
+    """A kernel of two slices in each norm; then a flattened channel, whose edge is the sum over its positions."""
+    module = nn.Sequential(nn.Conv2d(2, 1, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2), nn.ReLU(), nn.Linear(2, 2))
+    with torch.no_grad():
+        module[0].weight.copy_(torch.tensor([[[[1.0, -2.0], [3.0, 0.5]], [[0.0, 4.0], [-1.0, -1.0]]]]))
+        module[3].weight.copy_(torch.tensor([[1.0, -2.0, 3.0, -4.0], [0.0, 0.5, 0.0, 0.0]]))
+        module[5].weight.copy_(torch.tensor([[1.0, -1.0], [-0.25, 0.0]]))
+    network = network_of(module, (2, 3, 3))
+    expected = {
+        "sum": ([[6.5, 6.0]], [[10.0], [0.5]], [[1.0, 1.0], [0.25, 0.0]]),
+        # columns of the 2 x 2 slices: 1 + 3 and 2 + 0.5; 0 + 1 and 4 + 1; of the map (1, -2; 3, -4): 1 + 3 and 2 + 4
+        "column": ([[4.0, 5.0]], [[6.0], [0.5]], [[1.0, 1.0], [0.25, 0.0]]),
+    }
+    for norm, strengths in expected.items():
+        assert [strength.tolist() for strength in replace(network, norm=norm).strengths] == list(strengths)
+
+
+def test_strengths_of_a_normalised_layer_are_those_of_what_it_multiplies():
+    """Of a variance of 4 and a gamma of -3, weights are 1.5 times as strong."""
+    module = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1, eps=0.0), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2))
+    with torch.no_grad():
+        module[0].weight.fill_(5.0)
+        module[1].weight.fill_(-3.0)
+        module[1].running_var.fill_(4.0)
+    assert network_of(module, (1, 2, 2)).strengths[0].item() == pytest.approx(7.5)
+
+
+def test_groups_of_a_convolution_share_no_edge():
+    layers = nn.Conv2d(4, 6, 3, groups=2), nn.ReLU(), nn.Flatten(), nn.Linear(24, 2)
+    network = network_of(nn.Sequential(*layers), (4, 4, 4))
+    weight = network.weights[0]
+    assert weight.shape == (6, 4, 3, 3)
+    assert not weight[:3, 2:].any() and not weight[3:, :2].any()
+    assert torch.equal(weight[:3, :2], layers[0].weight[:3].detach())
+    assert torch.equal(weight[3:, 2:], layers[0].weight[3:].detach())
+
+
+# Files
+
+
+OWN = nn.Sequential(
+    nn.Conv2d(1, 4, 3, stride=2),
+    nn.BatchNorm2d(4),
+    nn.ReLU(),
+    nn.MaxPool2d(2),
+    nn.Conv2d(4, 3, 3, padding=1),
+    nn.ReLU(),
+    nn.AdaptiveAvgPool2d((3, None)),
+    nn.Flatten(),
+    nn.Linear(54, 5),
+    nn.ReLU(),
+    nn.Linear(5, 3),
+)
+
+
+@pytest.mark.parametrize(
+    "known", [{}, {"classes": (7, 0, 5), "dataset": "fashion"}, {"classes": [1, 2, 3], "dataset": "mnist"}]
+)
+def test_a_saved_network_is_loaded_as_it_is(tmp_path, known):
+    module = lively(OWN, (1, 28, 28))
+    network = network_of(module, (1, 28, 28), **known)
+    save_network(tmp_path / "mine.pt", module, (1, 28, 28), **known)
+    ((loaded,), about) = load_records(tmp_path / "mine.pt")
+    assert loaded.data == network.data == DataSet(known.get("dataset"), tuple(known.get("classes", range(3))))
+    assert loaded.model.architecture == network.model.architecture
+    assert all(torch.equal(*pair) for pair in zip(loaded.model.parameters(), network.model.parameters(), strict=True))
+    images = torch.rand(4, 784)
+    assert torch.equal(loaded.model(images), network.model(images))
+    content = torch.load(tmp_path / "mine.pt", weights_only=True)
+    assert set(content) == {"networks", "about"} and type(content["about"]) is str
+    assert "groups" not in about
+
+
+def test_what_is_not_known_of_a_network_can_be_said_later(tmp_path):
+    save_network(tmp_path / "mine.pt", OWN, (1, 28, 28))
+    ((network,), _) = load_records(tmp_path / "mine.pt", dataset="kmnist")
+    assert network.data == DataSet("kmnist", (0, 1, 2))
+    assert network.data.class_name(1) == "ki"
+
+
+def test_a_network_of_many_outputs_can_be_saved(tmp_path):
+    """More than ten, of images that are not known here, as of CIFAR-100: or it is refused at once."""
+    module = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 12))
+    try:
+        save_network(tmp_path / "mine.pt", module, (5,))
+    except InputError:
+        assert not (tmp_path / "mine.pt").exists()
+    else:
+        ((network,), _) = load_records(tmp_path / "mine.pt")
+        assert network.model.sizes == (5, 4, 12)
+
+
+def test_nothing_is_saved_of_what_is_refused(tmp_path):
+    with pytest.raises(InputError):
+        save_network(tmp_path / "mine.pt", nn.Sequential(nn.Linear(5, 3)), (5,))
+    assert not list(tmp_path.iterdir())
+
+
+# What is not understood
+
+
+class VGG(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU())
+        self.classifier = nn.Linear(108, 3)
+
+    def forward(self, images):
+        return self.classifier(self.features(images).flatten(1))
+
+
+class Own(nn.Linear):
+    """Looks like a Linear and computes something else."""
+
+    def forward(self, values):
+        return super().forward(values) ** 2
+
+
+IMAGE = (1, 8, 8)
+
+
+def convolved(*layers, flat=108):
+    """Layers behind a convolution that makes maps of 3 x 6 x 6, and what comes last."""
+    return nn.Sequential(nn.Conv2d(1, 3, 3), *layers, nn.Flatten(), nn.Linear(flat, 3))
+
+
+def within(*layers):
+    """Layers behind one of 4 neurons, and what comes last."""
+    return nn.Sequential(nn.Linear(64, 4), *layers, nn.ReLU(), nn.Linear(4, 3))
+
+
+REFUSED = {
+    "no Sequential": (VGG(), IMAGE, "VGG"),
+    "nested no Sequential": (nn.Sequential(VGG(), nn.ReLU(), nn.Linear(3, 2)), IMAGE, "layer 0 (VGG)"),
+    "a list": (nn.ModuleList([nn.Linear(5, 3)]), (5,), "ModuleList"),
+    "Sigmoid": (within(nn.Sigmoid()), (64,), "layer 1 (Sigmoid)"),
+    "LeakyReLU": (convolved(nn.LeakyReLU()), IMAGE, "layer 1 (LeakyReLU)"),
+    "Softmax": (nn.Sequential(*within(), nn.Softmax(1)), (64,), "layer 3 (Softmax)"),
+    "a subclass": (nn.Sequential(nn.Linear(64, 4), nn.ReLU(), Own(4, 3)), (64,), "layer 2 (Own)"),
+    "a nested subclass": (
+        nn.Sequential(nn.Sequential(nn.Linear(64, 4), nn.ReLU()), nn.Sequential(Own(4, 3))),
+        (64,),
+        "layer 1.0 (Own)",
+    ),
+    "no ReLU": (nn.Sequential(nn.Linear(64, 4), nn.Dropout(), nn.Linear(4, 3)), (64,), "layer 2 (Linear)"),
+    "no ReLU behind maps": (convolved(nn.MaxPool2d(2), flat=27), IMAGE, "layer 3 (Linear)"),
+    "no Flatten": (nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Linear(6, 3)), IMAGE, "layer 2 (Linear)"),
+    "no Flatten of images": (nn.Sequential(nn.Linear(8, 3), nn.ReLU(), nn.Linear(3, 2)), IMAGE, "layer 0 (Linear)"),
+    "half a Flatten": (convolved(nn.ReLU(), nn.Flatten(2)), IMAGE, "layer 2 (Flatten)"),
+    "a Flatten of two sides": (
+        nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(1, 2), nn.Linear(6, 3)),
+        IMAGE,
+        "layer 2 (Flatten)",
+    ),
+    "a convolution behind Flatten": (
+        nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Conv2d(108, 3, 1), nn.ReLU(), nn.Linear(3, 3)),
+        IMAGE,
+        "layer 3 (Conv2d)",
+    ),
+    "a convolution of what is flat": (convolved(nn.ReLU()), (64,), "layer 0 (Conv2d)"),
+    "a norm behind ReLU": (convolved(nn.ReLU(), nn.BatchNorm2d(3)), IMAGE, "layer 2 (BatchNorm2d)"),
+    "a norm of images": (nn.Sequential(nn.BatchNorm2d(1), *convolved(nn.ReLU())), IMAGE, "layer 0 (BatchNorm2d)"),
+    "a norm behind pooling": (convolved(nn.MaxPool2d(2), nn.BatchNorm2d(3), nn.ReLU()), IMAGE, "layer 2 (BatchNorm2d)"),
+    "two norms": (convolved(nn.BatchNorm2d(3), nn.BatchNorm2d(3), nn.ReLU()), IMAGE, "layer 2 (BatchNorm2d)"),
+    "a norm of each batch": (
+        convolved(nn.BatchNorm2d(3, track_running_stats=False), nn.ReLU()),
+        IMAGE,
+        "layer 1 (BatchNorm2d)",
+    ),
+    "another norm": (convolved(nn.GroupNorm(1, 3), nn.ReLU()), IMAGE, "layer 1 (GroupNorm)"),
+    "an average before ReLU": (convolved(nn.AvgPool2d(2), nn.ReLU(), flat=27), IMAGE, "layer 2 (ReLU)"),
+    "averages before ReLU": (
+        convolved(nn.AdaptiveAvgPool2d(1), nn.Dropout(), nn.ReLU(), flat=3),
+        IMAGE,
+        "layer 3 (ReLU)",
+    ),
+    "circular padding": (
+        nn.Sequential(
+            nn.Conv2d(1, 3, 3, padding=1, padding_mode="circular"), nn.ReLU(), nn.Flatten(), nn.Linear(192, 3)
+        ),
+        IMAGE,
+        "layer 0 (Conv2d)",
+    ),
+    "uneven padding": (
+        nn.Sequential(nn.Conv2d(1, 3, (3, 2), padding="same"), nn.ReLU(), nn.Flatten(), nn.Linear(192, 3)),
+        IMAGE,
+        "layer 0 (Conv2d)",
+    ),
+    "small images": (convolved(nn.ReLU()), (1, 2, 8), "layer 0 (Conv2d)"),
+    "small maps": (
+        convolved(nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 3, 5), nn.ReLU(), flat=3),
+        IMAGE,
+        "layer 3 (Conv2d)",
+    ),
+    "small pools": (convolved(nn.ReLU(), nn.MaxPool2d(7), flat=3), IMAGE, "layer 4 (Linear)"),
+    "other images": (convolved(nn.ReLU()), (1, 9, 8), "layer 3 (Linear)"),
+    "other channels": (convolved(nn.ReLU()), (3, 8, 8), "layer 0 (Conv2d)"),
+    "other features": (nn.Sequential(nn.Linear(64, 4), nn.ReLU(), nn.Linear(5, 3)), (64,), "layer 2 (Linear)"),
+    "other inputs": (within(), (63,), "layer 0 (Linear)"),
+    "places of maxima": (
+        convolved(nn.ReLU(), nn.MaxPool2d(2, return_indices=True), flat=27),
+        IMAGE,
+        "layer 2 (MaxPool2d)",
+    ),
+    "pooling of neurons": (within(nn.MaxPool2d(2)), (64,), "(MaxPool2d)"),
+    "pooling behind Flatten": (
+        nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.MaxPool2d(2), nn.Linear(27, 3)),
+        IMAGE,
+        "layer 3 (MaxPool2d)",
+    ),
+    "pooling of the outputs": (nn.Sequential(*within(), nn.MaxPool2d(2)), (64,), "layer 3 (MaxPool2d)"),
+    "an unknown size": (nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.Linear(4, 3)), (64,), "layer 0 (LazyLinear)"),
+    "a transposed one": (convolved(nn.ReLU(), nn.ConvTranspose2d(3, 3, 1)), IMAGE, "layer 2 (ConvTranspose2d)"),
+    "no numbers": (within().to("meta"), (64,), "layer 0 (Linear)"),
+    # of the network as a whole
+    "nothing": (nn.Sequential(), (64,), "hidden units"),
+    "no hidden units": (nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), IMAGE, "hidden units"),
+    "ReLU at the end": (nn.Sequential(*within(), nn.ReLU()), (64,), "at its end"),
+    "Conv2d at the end": (nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Conv2d(3, 2, 6)), IMAGE, "at its end"),
+}
+
+
+def sentence(error):
+    """What an InputError says: what is wrong and, after a semicolon, what to do; or what is needed."""
+    said = str(error.value)
+    assert len(said.splitlines()) == 1 and ". " not in said and not said.endswith(".")
+    assert "; " in said or "needs" in said
+    return said
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_not_understood_is_refused(name):
+    module, input_shape, words = REFUSED[name]
+    with pytest.raises(InputError) as error:
+        network_of(module, input_shape)
+    assert words in sentence(error)
+
+
+@pytest.mark.parametrize(
+    "known, words",
+    [
+        ({"classes": (1, 2)}, "3 outputs"),
+        ({"classes": range(4), "dataset": "mnist"}, "3 outputs"),
+        ({"dataset": "cifar10"}, "'cifar10'"),
+        ({"dataset": ""}, "''"),
+    ],
+)
+def test_what_cannot_be_said_of_a_network_is_refused(tmp_path, known, words):
+    with pytest.raises(InputError) as error:
+        network_of(within(), (64,), **known)
+    assert words in sentence(error)
+    with pytest.raises(InputError):
+        save_network(tmp_path / "mine.pt", within(), (64,), **known)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("classes", [(3, 3, 5), (3, 30, 5), (-1, 0, 1), ("a", "b", "c")])
+def test_classes_that_a_data_set_does_not_have_are_refused_when_they_are_said(tmp_path, classes):
+    """And not only when the file is read."""
+    with pytest.raises(InputError, match="classes"):
+        save_network(tmp_path / "mine.pt", within(), (64,), classes, "mnist")
+    assert not list(tmp_path.iterdir())
