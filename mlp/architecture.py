@@ -101,18 +101,21 @@ class Architecture:
 
     @cached_property
     def _shapes(self):
-        """Found by layers that compute nothing.  Raises RuntimeError or ValueError if they do not fit together."""
-        shape = self.input_shape if self.layers[0].kernel else (prod(self.input_shape),)
+        """Found by one unit of each layer that reads no images.
+
+        Raises RuntimeError or ValueError if the layers do not fit together.
+        """
+        units, *sides = self.input_shape if self.layers[0].kernel else (prod(self.input_shape),)
         read, computed = [], []
         for layer in self.layers:
-            with torch.device("meta"):
-                activations = layer.pooled(torch.empty(*shape, 1))
-                read.append(tuple(activations.shape[:-1]))
-                weight, bias = torch.empty(layer.units, *self._window(layer, read[-1])), torch.empty(layer.units)
-                shape = tuple(layer.sums(weight, bias, activations).shape[:-1])
-            if 0 in shape:
-                raise ValueError(f"a layer has the shape {shape}")
-            computed.append(shape)
+            activations = layer.pooled(torch.empty(1, *sides, 0))
+            sides = activations.shape[1:-1]
+            read.append((units, *sides))
+            values = layer.sums(torch.empty(1, *self._window(layer, (1, *sides))), torch.empty(1), activations)
+            units, sides = layer.units, values.shape[1:-1]
+            if 0 in (units, *sides):
+                raise ValueError(f"a layer has the shape {(units, *sides)}")
+            computed.append((units, *sides))
         return tuple(read), tuple(computed)
 
     @staticmethod
@@ -193,7 +196,7 @@ def from_description(description):
     def numbers(values, least, count=None):
         if not isinstance(values, list) or len(values) != (count or len(values)):
             raise ValueError("no list of numbers")
-        if not values or any(type(value) is not int or value < least for value in values):
+        if not values or any(type(value) is not int or not least <= value < 2**31 for value in values):
             raise ValueError("no whole numbers")
         return tuple(values)
 

@@ -161,7 +161,8 @@ def _classes(path, about, dataset, chosen, outputs):
         most = 10 if dataset else inf
         known = isinstance(said, list) and all(type(label) is int and 0 <= label < most for label in said)
         if not known or len(set(said)) < max(2, len(said)):
-            raise InputError(f"{path}: the classes it was trained on are damaged; train it again")
+            classes = "the classes it was trained on are damaged" + f", or none of {dataset}" * bool(dataset)
+            raise InputError(f"{path}: {classes}; train it again, or name another --dataset")
         if chosen not in (None, tuple(said)):
             remedy = "leave --classes out, or name another checkpoint"
             raise InputError(f"--classes {_spelled(chosen)}: {path} was trained on {_spelled(said)}; {remedy}")

@@ -70,8 +70,10 @@ def model_of(module, input_shape):
             if type(layer) in NORMS.values():
                 parameters[-2:] = _folded(layer, *parameters[-2:], what)
             passed.append(layer)
-    if len(layers) < 2 or layers[-1].kernel or nn.ReLU in map(type, passed):
-        raise InputError("the network needs hidden units, and a Linear layer at its end, whose values are the outputs")
+    if len(layers) < 2 or layers[-1].kernel or layers[-1].units < 2 or nn.ReLU in map(type, passed):
+        raise InputError(
+            "the network needs hidden units, and at its end a Linear layer, whose values are two outputs or more"
+        )
     model = Model(Architecture(tuple(input_shape), tuple(layers)))
     for parameter, values in zip(model.parameters(), parameters, strict=True):
         parameter.copy_(values.reshape(parameter.shape))

@@ -59,7 +59,10 @@ def refuse_more_than_memory(needed, architecture, networks, device):
     else:
         available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > 0.8 * available:
-        given = f"--networks {networks} with {'-'.join(map(str, architecture.sizes[1:-1]))} hidden units"
+        widths = list(map(str, architecture.sizes[1:-1]))
+        channels, neurons = widths[: architecture.convolutions], widths[architecture.convolutions :]
+        given = f"--networks {networks}{' --channels ' * bool(channels)}{','.join(channels)}"
+        given += f" --hidden-layers {','.join(neurons)}"
         memory = f"needs about {needed / 2**30:,.1f} GiB and there are {available / 2**30:,.1f}"
         raise InputError(f"{given}: {memory}; train fewer networks, or smaller ones")
 
@@ -213,8 +216,8 @@ def train(
                 factors = _dropout_factors(architecture, batch.shape[1], noise, running)
             if len(batch) == 1:
                 batch = batch[0]
-            entered = architecture.entered(images[batch])
-            logits = propagate(weights, biases, entered, factors, layers=architecture.layers)[-1]
+            layers = architecture.layers
+            logits = propagate(weights, biases, architecture.entered(images[batch]), factors, layers=layers)[-1]
             loss = cross_entropy(logits, labels[batch].expand(len(logits), -1), reduction="sum") / logits.shape[2]
             gradients = torch.autograd.grad(loss, parameters)
             for gradient, present in zip(gradients[1:], connections):  # a zero without a gradient stays one

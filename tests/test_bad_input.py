@@ -121,7 +121,7 @@ def test_training_options(refusal, option, value, sentence):
 
 def test_networks_larger_than_memory(refusal):
     message = refusal(TRAINING, "--hidden-layers", "99999999,99999999")
-    assert "--networks 1 with 99999999-99999999 hidden units: " in message
+    assert "--networks 1 --hidden-layers 99999999,99999999: " in message
     assert "smaller ones" in message
 
 

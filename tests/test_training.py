@@ -305,7 +305,7 @@ def test_validation_images_are_set_apart(digit_images, fraction, held_out):
 
 
 def test_more_than_memory_is_refused_before_it_is_taken():
-    with pytest.raises(InputError, match="--networks 1000000000 with 8 hidden units: needs about 1,024.0 GiB"):
+    with pytest.raises(InputError, match="--networks 1000000000 --hidden-layers 8: needs about 1,024.0 GiB"):
         refuse_more_than_memory(2**40, dense((784, 8, 3)), 10**9, torch.device("cpu"))
     refuse_more_than_memory(2**20, dense((784, 8, 3)), 100, torch.device("cpu"))
 
