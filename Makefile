@@ -9,6 +9,8 @@
 # make similarity      do neurons see alike, or act alike?  trains and analyses the networks of Lange et al.
 # make recovery        do these methods find modules that are known to be there?  plants some, and looks
 # make agreement       do the definitions agree on networks of `make similarity`, which must be there?
+# make images          does it hold for other images?  Fashion-MNIST, and images of two halves
+# make convolutions    does it hold for networks of convolutions?
 # make benchmark       how fast all this is, side by side with the obvious ways
 
 PYTHON ?= python3
@@ -16,7 +18,8 @@ BIN = .venv/bin
 OLDEST = .venv-oldest/bin
 
 .PHONY: figures centralities ablation test test-long test-all test-oldest
-.PHONY: evidence clusterability specialization similarity recovery agreement benchmark hundred filan clean
+.PHONY: evidence clusterability specialization similarity recovery agreement images convolutions benchmark hundred filan
+.PHONY: clean
 
 figures: .venv/installed
 	$(BIN)/python train.py
@@ -53,7 +56,7 @@ evidence: hundred
 	$(CANDIDATES) mlp/200_networks/$(MNIST357) --rescale --figures-dir figures/200_networks_rescaled
 
 SEPARATELY = $(BIN)/python train.py --separate-batches
-FILES = $(foreach net,$(1),mlp/$(net)/mlp_mnist0123456789$(2).pt)
+FILES = $(foreach net,$(1),mlp/$(net)/$(or $(3),mlp_mnist)0123456789$(2).pt)
 CLUSTERABLE = $(BIN)/python are_modules_clusterable.py
 DROPOUT_OR_NOT = filan_dropout filan
 FOUR = $(DROPOUT_OR_NOT) filan_l1 filan_l2
@@ -109,6 +112,38 @@ recovery: .venv/installed
 
 agreement: .venv/installed
 	$(BIN)/python are_modules_recovered.py mlp/lange_dropout/mlp_mnist0123456789.pt --figures-dir figures/agreement
+
+ON = $(BIN)/python train.py --separate-batches --recipe filan --dataset
+FOUR_OF = filan_$(1)_dropout filan_$(1) filan_$(1)_l1 filan_$(1)_l2
+BOTH = $(call FILES,$(1),,$(2)) $(call FILES,$(1),_unpruned,$(2))
+
+images: .venv/installed
+	$(ON) fashion --networks 10 --save-dir mlp/filan_fashion_dropout --figures-dir figures/filan_fashion_dropout
+	$(ON) fashion --dropout 0 --networks 10 --save-dir mlp/filan_fashion --figures-dir figures/filan_fashion
+	$(ON) fashion --dropout 0 --l1 5e-5 --networks 5 --save-dir mlp/filan_fashion_l1 --figures-dir figures/filan_fashion_l1
+	$(ON) fashion --dropout 0 --l2 5e-5 --networks 5 --save-dir mlp/filan_fashion_l2 --figures-dir figures/filan_fashion_l2
+	$(CLUSTERABLE) $(call BOTH,$(call FOUR_OF,fashion),mlp_fashion) --shuffles 20 --figures-dir figures/clusterability_fashion
+	$(ON) halves --networks 5 --save-dir mlp/filan_halves_dropout --figures-dir figures/filan_halves_dropout
+	$(ON) halves --dropout 0 --networks 5 --save-dir mlp/filan_halves --figures-dir figures/filan_halves
+	$(ON) halves --dropout 0 --l1 5e-5 --networks 5 --save-dir mlp/filan_halves_l1 --figures-dir figures/filan_halves_l1
+	$(ON) halves --dropout 0 --l2 5e-5 --networks 5 --save-dir mlp/filan_halves_l2 --figures-dir figures/filan_halves_l2
+	$(CLUSTERABLE) $(call BOTH,$(call FOUR_OF,halves),mlp_halves) --shuffles 20 --figures-dir figures/clusterability_halves
+	$(ON) halves-same --dropout 0 --networks 5 --save-dir mlp/filan_halves_same --figures-dir figures/filan_halves_same
+	$(CLUSTERABLE) $(call BOTH,filan_halves_same,mlp_halves-same) --shuffles 20 \
+		--figures-dir figures/clusterability_halves_same
+	$(BIN)/python train.py --dataset fashion --networks 100 --save-dir mlp/100_fashion --figures-dir figures/100_fashion
+	$(CANDIDATES) mlp/100_fashion/mlp_fashion357.pt --figures-dir figures/100_fashion
+	$(CANDIDATES) mlp/100_fashion/mlp_fashion357.pt --ablate-to mean --figures-dir figures/100_fashion_mean
+
+CNN = $(BIN)/python train.py --separate-batches --recipe filan-cnn --epochs 2 --pruning-epochs 2
+CNNS = $(call BOTH,cnn cnn_dropout cnn_l2,cnn_mnist)
+
+convolutions: .venv/installed
+	$(CNN) --networks 5 --save-dir mlp/cnn --figures-dir figures/cnn
+	$(CNN) --dropout 0.5 --networks 3 --save-dir mlp/cnn_dropout --figures-dir figures/cnn_dropout
+	$(CNN) --l2 5e-5 --networks 3 --save-dir mlp/cnn_l2 --figures-dir figures/cnn_l2
+	$(CLUSTERABLE) $(CNNS) --figures-dir figures/clusterability_cnn
+	$(CLUSTERABLE) $(CNNS) --kernel-norm column --figures-dir figures/clusterability_cnn_column
 
 benchmark: .venv/installed
 	$(BIN)/python benchmark.py

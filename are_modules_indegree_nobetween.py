@@ -46,7 +46,7 @@ def main(argv=None):
     args = parse_args(argv)
     networks, about = selected_networks(args.checkpoint, args)
     refuse_twins(networks)
-    refuse_without_images(networks, args.data_dir)
+    refuse_without_images(networks, args.data_dir, (False, True) if args.ablate_to == "mean" else (False,))
     data = networks[0].data
     figures = writable_folder(args.figures_dir)
     images_per_class = data.test_images_per_class(args.data_dir)

@@ -50,7 +50,7 @@ def main(argv=None):
     networks, abouts = selected_conditions(args)
     refuse_few_neurons(networks, args.clusters if {"weights", "activations"} & set(args.definitions) else ())
     refuse_untestable(networks, args.power)
-    refuse_without_images(networks, args.data_dir)
+    refuse_without_images(networks, args.data_dir, (False, True))
     figures = writable_folder(args.figures_dir)
     record = run_record(args, device=args.device, seed=args.seed, checkpoints=abouts)
     where = args.data_dir, args.device, args.jobs

@@ -39,7 +39,7 @@ def parse_args(argv):
 def main(argv=None):
     args = parse_args(argv)
     networks, abouts = selected_conditions(args)
-    refuse_without_images(networks, args.data_dir)
+    refuse_without_images(networks, args.data_dir, (False, True))
     for network in networks:
         hidden = sum(network.model.hidden_sizes)
         if args.clusters > hidden:

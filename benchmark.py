@@ -143,7 +143,8 @@ def channel_modules(architecture):
     """Some modules of a sixteenth of a layer, as many of each hidden layer."""
     widths, generator = architecture.sizes[1:-1], torch.Generator().manual_seed(0)
     counts = [
-        tuple(width // 16 * (place == layer) for place, width in enumerate(widths)) for layer in range(len(widths))
+        tuple(max(1, width // 16) * (place == layer) for place, width in enumerate(widths))
+        for layer in range(len(widths))
     ]
     return torch.cat([matched_modules(own, widths, CNN_LESIONS, generator)[0] for own in counts])
 

@@ -16,19 +16,19 @@ from pathlib import Path
 
 import torch
 
-from mlp.architecture import convolutional, dense, refuse_small_images
+from mlp.architecture import convolutional, dense
 from mlp.checkpoint import save_checkpoint
 from mlp.data import DATA_SETS, DataSet
 from mlp.files import writable_folder
 from mlp.model import INITS
 from mlp.network import DEFAULT_DATA_SET
 from mlp.planting import refuse_unplantable, true_groups
-from mlp.training import in_tasks, memory_kept, memory_needed, refuse_more_than_memory, split_validation, together
-from mlp.training import train_networks
+from mlp.training import MEASURED, in_tasks, memory_kept, memory_needed, refuse_more_than_memory, split_validation
+from mlp.training import together, train_networks
 from modularity.rows import grouped
 from modularity.tasks import mapped
 from report.networks import plot_history
-from report.options import DEFAULT_NAME, REPOSITORY, Parser, checkpoint_name, chosen, decay, integer
+from report.options import SPELLED_CLASSES, REPOSITORY, Parser, checkpoint_name, chosen, decay, integer
 from report.options import non_negative, positive, proper_share, run, several, share, sparsities, widths
 from report.results import print_table, run_record, save_results, text
 from report.style import save_figure
@@ -56,7 +56,7 @@ def parse_args(argv):
     option, swept = parser.option, {"metavar": "RATE[,RATE...]"}
     what = f"the images, of {', '.join(DATA_SETS)}"
     option("--dataset", what, chosen(DATA_SETS), DEFAULT_DATA_SET, metavar="NAME")
-    parser.add_classes("classes to tell apart, one output each", DEFAULT_NAME)
+    parser.add_classes("classes to tell apart, one output each", SPELLED_CLASSES)
     what = (
         "channels of convolutions before the hidden layers, of windows of 3 x 3, with pooling after all but the first"
     )
@@ -128,7 +128,6 @@ def main(argv=None):
     neurons = *args.hidden_layers, len(data.classes)
     inputs = prod(data.shape)
     architecture = convolutional(data.shape, args.channels, neurons) if args.channels else dense((inputs, *neurons))
-    refuse_small_images(architecture, args.channels)
     sizes = architecture.sizes
     refuse_unplantable(args.planted_groups, sizes, args.init)
     folder = writable_folder(args.save_dir)
@@ -169,6 +168,8 @@ def main(argv=None):
     save_results(figures / "training_history", history, record)
     sizes_of_splits = map(len, split_validation(labels, args.val_fraction, torch.Generator()))
     counts = dict(zip(("training", "validation"), sizes_of_splits)) | {"test": len(test_labels)}
+    if architecture.convolutions:
+        counts["training"] = min(counts["training"], MEASURED)
     pruned_from = before if args.pruning else None
     save_figure(plot_history(history, tests, len(data.classes), counts, pruned_from), figures / "training_history")
     for table, checkpoint in words:  # when all files are written, lest a closed pipe end the work

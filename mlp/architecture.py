@@ -6,7 +6,6 @@ others are neurons, with one activation each.
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import pairwise
 from math import prod
 
 import torch
@@ -142,10 +141,9 @@ class Architecture:
         """How many numbers the layers compute of an image."""
         return sum(map(prod, self.shapes))
 
-    @property
-    def widest(self):
-        """How many numbers the layer that computes most computes of an image."""
-        return max(map(prod, self.shapes))
+    def images_at_once(self, numbers):
+        """Of how many images the layer that computes most computes so many numbers, at least one."""
+        return max(1, numbers // max(map(prod, self.shapes)))
 
     def entered(self, images):
         """Images [..., n, inputs] as the first layer reads them: [..., *its shape, n]."""
@@ -170,24 +168,24 @@ def dense(sizes):
 
 
 def convolutional(input_shape, channels, neurons):
-    """The small network of Filan et al. (2021), of any widths: convolutions with windows of 3 x 3 and zeros around the
-    maps, which are pooled by 2 x 2 after each but the first; then layers of neurons, outputs last."""
+    """The small network of Filan et al. (2021), of any widths: channels, and then neurons, outputs last.
+
+    Convolutions with windows of 3 x 3 and zeros around the maps, which are pooled by 2 x 2 after each but the first.
+    Raises InputError if nothing is left of the images.
+    """
     pools = (("MaxPool2d", (("kernel_size", 2),)),)
     window = {"kernel": (3, 3), "padding": (1, 1)}
     maps = [Layer(units, **window, pools=pools if place > 1 else ()) for place, units in enumerate(channels)]
     first, *others = neurons
-    return Architecture(tuple(input_shape), (*maps, Layer(first, pools=pools), *map(Layer, others)))
-
-
-def refuse_small_images(architecture, channels):
-    """Raise InputError if the images are too small to be pooled so often as after so many convolutions."""
+    last = Layer(first, pools=pools if len(channels) > 1 else ())
+    architecture = Architecture(tuple(input_shape), (*maps, last, *map(Layer, others)))
     try:
         architecture.shapes  # which tells
     except (RuntimeError, ValueError):
-        many, shape = ",".join(map(str, channels)), " x ".join(map(str, architecture.input_shape))
-        raise InputError(
-            f"--channels {many}: nothing is left of images of {shape}; choose fewer convolutions"
-        ) from None
+        many, shape = ",".join(map(str, channels)), " x ".join(map(str, input_shape))
+        nothing = f"nothing is left of images of {shape} that are pooled so often; choose fewer convolutions"
+        raise InputError(f"--channels {many}: {nothing}") from None
+    return architecture
 
 
 def from_description(description):

@@ -5,6 +5,7 @@ import gzip
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
+from http.client import HTTPException
 from itertools import product
 from pathlib import Path
 
@@ -136,7 +137,7 @@ def _read_collection(name, train, data_dir):
         images, targets = map(_read, stems)
         if images.shape != (len(targets), IMAGE_SIDE, IMAGE_SIDE) or targets.ndim != 1:
             raise ValueError(f"images {list(images.shape)} and labels {list(targets.shape)}")
-    except (RuntimeError, ValueError, EOFError, OSError, zlib.error) as error:
+    except (RuntimeError, ValueError, EOFError, OSError, zlib.error, HTTPException) as error:
         failed = f"could not be read or downloaded ({' '.join(str(error).split()) or type(error).__name__})"
         remedy = "delete damaged files there, or copy the four .gz files in, or name another --data-dir"
         raise InputError(f"{data_dir}/{name}/raw/{split}-*: {name} {failed}; {remedy}") from error

@@ -56,8 +56,8 @@ class Model(nn.Module):
 
         Of a map its mean, in batches of bounded memory.
         """
-        rows = max(1, BATCH_NUMBERS // self.architecture.widest) if self.architecture.convolutions else len(images)
-        batches = [[map_means(values).T for values in self.values(some)] for some in images.split(max(1, rows))]
+        rows = self.architecture.images_at_once(BATCH_NUMBERS) if self.architecture.convolutions else len(images) or 1
+        batches = [[map_means(values).T for values in self.values(some)] for some in images.split(rows)]
         return batches[0] if len(batches) == 1 else [torch.cat(parts) for parts in zip(*batches)]
 
 

@@ -17,8 +17,8 @@ BASELINE, ALL, CONTROL = "random initialisation", "all trained", "control"
 """The conditions of networks that were never trained, of all others together, and of tests of which it is known that
 nothing is to be found: no checkpoint can take these names."""
 KERNEL_NORMS = {
-    "sum": lambda kernel: kernel.double().abs().sum((2, 3)).to(kernel.dtype),
-    "column": lambda kernel: kernel.double().abs().sum(2).amax(2).to(kernel.dtype),
+    "sum": lambda kernel: kernel.abs().sum((2, 3), dtype=torch.double).to(kernel.dtype),
+    "column": lambda kernel: kernel.abs().sum(2, dtype=torch.double).amax(2).to(kernel.dtype),
 }
 """What a slice [height, width] of weights, from one map to one unit, is worth: the sum of |w|, as Filan et al. (2021)
 say, or the largest sum of a column, the matrix norm that their code computes."""
@@ -158,15 +158,15 @@ def _classes(path, about, dataset, chosen, outputs):
     """What the outputs stand for: what the checkpoint says, or else what was chosen."""
     if "classes" in about or "digits" in about:  # as checkpoints called them once
         said = about["classes"] if "classes" in about else about["digits"]
-        most = 10 if dataset else inf
-        known = isinstance(said, list) and all(type(label) is int and 0 <= label < most for label in said)
-        if not known or len(set(said)) < max(2, len(said)):
+        if not are_classes(said, dataset):
             classes = "the classes it was trained on are damaged" + f", or none of {dataset}" * bool(dataset)
             raise InputError(f"{path}: {classes}; train it again, or name another --dataset")
         if chosen not in (None, tuple(said)):
             remedy = "leave --classes out, or name another checkpoint"
             raise InputError(f"--classes {_spelled(chosen)}: {path} was trained on {_spelled(said)}; {remedy}")
         chosen = tuple(said)
+    elif dataset is None and chosen is None:
+        return tuple(range(outputs))
     chosen = chosen or DEFAULT_CLASSES
     if len(chosen) != outputs:
         remedy = "name the class that each output stands for, in order"
@@ -174,18 +174,26 @@ def _classes(path, about, dataset, chosen, outputs):
     return chosen
 
 
-def refuse_without_images(networks, data_dir):
-    """Raise InputError, before any work, unless there are test images that each network can read."""
-    for network in networks:
-        network.load(False, data_dir)
+def are_classes(labels, dataset):
+    """Whether these can be the classes of a data set, which have ten, or of images of which nothing is known (None)."""
+    most = 10 if dataset else inf
+    known = isinstance(labels, list) and all(type(label) is int and 0 <= label < most for label in labels)
+    return known and len(set(labels)) >= max(2, len(labels))
+
+
+def refuse_without_images(networks, data_dir, splits=(False,)):
+    """Raise InputError, before any work, unless there are images that each network can read; splits: True: training."""
+    for network, train in product(networks, splits):
+        network.load(train, data_dir)
 
 
 def refuse_twins(networks):
     """Raise InputError if two networks are the same, since they would count as two observations."""
     names = {}
-    for network in networks:
-        tensors = network.model.parameters()
-        content = hashlib.sha256(b"".join(tensor.detach().cpu().numpy().tobytes() for tensor in tensors))
+    for network in networks if len(networks) > 1 else ():
+        content = hashlib.sha256()
+        for tensor in network.model.parameters():
+            content.update(tensor.detach().cpu().numpy().tobytes())
         twin = names.setdefault(content.digest(), network.name)
         if twin != network.name:
             raise InputError(f"{twin} and {network.name} are the same and would count twice; name each network once")
@@ -194,7 +202,8 @@ def refuse_twins(networks):
 def refuse_different(networks):
     """Raise InputError unless all networks can be compared with the same untrained ones, layer by layer."""
     traits = {
-        "layers": lambda network: network.model.architecture,
+        "layers": lambda network: network.model.sizes,
+        "kernels or poolings": lambda network: network.model.architecture.layers,
         "classes": lambda network: network.data.classes,
         "data sets": lambda network: network.data.name,
         "initial weights": lambda network: network.init,

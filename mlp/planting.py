@@ -70,7 +70,7 @@ def true_groups(network, sizes, init):
 def refuse_unplantable(count, sizes, init):
     """Raise InputError if so many groups (None: no) cannot be planted in networks of these sizes."""
     if count and count > min(sizes[1:]):
-        narrow = f"a layer has only {min(sizes[1:])} neurons, the digits counted as one"
+        narrow = f"a layer has only {min(sizes[1:])} units, the classes counted as one"
         raise InputError(f"--planted-groups {count}: {narrow}; choose at most so many")
     if count and init == "clusterable":
         raise InputError(f"--planted-groups {count}: --init clusterable has groups of its own; give only one of them")

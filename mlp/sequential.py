@@ -1,6 +1,6 @@
 """Your own network: a torch.nn.Sequential of the usual layers as a Network, and as a checkpoint for the scripts."""
 
-from math import inf
+from math import prod
 
 import torch
 from torch import nn
@@ -10,12 +10,12 @@ from mlp.architecture import POOLS, Architecture, Layer
 from mlp.checkpoint import save_checkpoint
 from mlp.data import DATA_SETS, DataSet
 from mlp.model import Model
-from mlp.network import Network
+from mlp.network import Network, are_classes
 
 UNDERSTOOD = "Linear, Conv2d, BatchNorm behind them, ReLU, pooling of maps, Dropout and Flatten"
 NORMS = {nn.Linear: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d}
 """The layers that have units, and the batch normalisation that can be behind each."""
-SILENT = nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d
+INERT = nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d
 """Layers that do nothing in a trained network."""
 
 
@@ -25,35 +25,40 @@ def network_of(module, input_shape, classes=None, dataset=None):
     module: layers that are UNDERSTOOD, one after the other or nested; it is not changed.  Batch normalisation, as in
     evaluation, becomes part of the weights before it.
     input_shape: of an image: (channels, height, width), or (inputs,).
-    classes, dataset: what the outputs stand for, and of which of DATA_SETS; by default all outputs, of unknown images,
-    which is enough for all that asks for weights alone.
+    classes, dataset: what the outputs stand for, and of which of DATA_SETS; by default that is left open, which is
+    enough for all that asks for weights alone.  Of a data set, all ten classes are the default.
     Raises InputError with the name and type of a layer that is not understood, or does not fit.
     """
     model = model_of(module, input_shape)
     outputs = model.sizes[-1]
-    classes = tuple(range(outputs) if classes is None else classes)
-    numbers = {label for label in classes if type(label) is int and 0 <= label < (inf if dataset is None else 10)}
-    if len(numbers) != outputs or len(classes) != outputs:
-        numbers = "different whole numbers, of data sets from 0 to 9"
-        raise InputError(
-            f"classes {classes}: the network has {outputs} outputs; name what each stands for, by {numbers}"
-        )
     if dataset not in (None, *DATA_SETS):
         raise InputError(f"dataset {dataset!r}: is unknown here; choose from {', '.join(DATA_SETS)}, or leave it out")
-    return Network(model, DataSet(dataset, classes))
+    if classes is None and dataset is None:
+        return Network(model, DataSet(None, tuple(range(outputs))))
+    classes = range(10) if classes is None else classes
+    if (
+        not isinstance(classes, (tuple, list, range))
+        or not are_classes(list(classes), dataset)
+        or len(classes) != outputs
+    ):
+        wanted = "a list of what each of them stands for, different whole numbers, of data sets from 0 to 9"
+        raise InputError(f"classes {classes}: the network has {outputs} outputs; give {wanted}")
+    return Network(model, DataSet(dataset, tuple(classes)))
 
 
 def save_network(path, module, input_shape, classes=None, dataset=None):
     """Save a network for the scripts, in a file that holds no code.  Arguments and errors as of `network_of`."""
     network = network_of(module, input_shape, classes, dataset)
-    about = {"dataset": dataset, "classes": network.data.classes}
+    left_open = classes is None and dataset is None
+    about = {"dataset": dataset} | ({} if left_open else {"classes": network.data.classes})
     save_checkpoint(path, network.model, **about, architecture=network.model.architecture.described())
 
 
 @torch.no_grad()
 def model_of(module, input_shape):
     """The Model that computes what a module does.  Arguments and errors as of `network_of`."""
-    if not isinstance(input_shape, (tuple, list, torch.Size)) or len(input_shape) not in (1, 3):
+    sides = list(input_shape) if isinstance(input_shape, (tuple, list)) else []
+    if len(sides) not in (1, 3) or any(type(side) is not int or side < 1 for side in sides):
         raise InputError(f"input_shape {input_shape}: is no shape; name (channels, height, width), or (inputs,)")
     layers, parameters = [], []
     passed = []  # the layers since the last that has units
@@ -66,7 +71,7 @@ def model_of(module, input_shape):
             layers.append(_layer(layer, tuple(pools), what))
             parameters += [_weight(layer, _read_shape(input_shape, layers, what), what), _bias(layer)]
             passed = [layer]
-        elif type(layer) not in SILENT:
+        elif type(layer) not in INERT:
             if type(layer) in NORMS.values():
                 parameters[-2:] = _folded(layer, *parameters[-2:], what)
             passed.append(layer)
@@ -74,8 +79,11 @@ def model_of(module, input_shape):
         raise InputError(
             "the network needs hidden units, and at its end a Linear layer, whose values are two outputs or more"
         )
-    model = Model(Architecture(tuple(input_shape), tuple(layers)))
+    shape = tuple(input_shape) if layers[0].kernel else (prod(input_shape),)
+    model = Model(Architecture(shape, tuple(layers)))
     for parameter, values in zip(model.parameters(), parameters, strict=True):
+        if not values.isfinite().all():
+            raise InputError("the network has weights that are NaN or infinite; train it again")
         parameter.copy_(values.reshape(parameter.shape))
     return model.requires_grad_(False)
 
@@ -85,32 +93,33 @@ def _refuse_misplaced(what, layer, kinds, first, flat):
 
     kinds: of the layers since the last that has units; first: whether there was none.  flat: whether maps are no more.
     """
-    kind, units = type(layer), type(layer) in NORMS
+    kind = type(layer)
+    units, norm = kind in NORMS, kind in NORMS.values()
     averaged = nn.ReLU not in kinds and {nn.AvgPool2d, nn.AdaptiveAvgPool2d} & set(kinds)
     partly = kind is nn.Flatten and (layer.start_dim, layer.end_dim) != (1, -1)
-    understood = kind in (*NORMS, *NORMS.values(), *POOLS, *SILENT, nn.ReLU, nn.Flatten) and not partly
-    made = layer._forward_pre_hooks or any(parameter.is_meta for parameter in layer.parameters())
-    reasons = {
-        f"is not understood; a network is a Sequential of {UNDERSTOOD}": not understood,
-        "its weights are made by a hook, or are not there; make them permanent": made,
-        "there is no ReLU between it and the units before it; put one there": units
-        and not first
-        and nn.ReLU not in kinds,
-        "reads what is flat; a convolution has to come before Flatten and Linear": kind is nn.Conv2d and flat,
-        "reads maps; put a Flatten before it": kind is nn.Linear and not flat,
-        "reads a pooled image, which is not understood; pool the images beforehand": kind is nn.Linear
-        and first
-        and set(POOLS) & set(kinds),
-        "is understood only right behind a Linear or Conv2d; move it there": kind in NORMS.values()
-        and [NORMS.get(before) for before in kinds] != [kind],
-        "comes before all units, and is not understood there; change the images instead": kind is nn.ReLU and first,
-        "an average before it is not understood; put that behind it": kind is nn.ReLU and averaged,
-        "pools what is flat, which is not understood; leave it out": kind in POOLS and flat,
-        "returns indices, too, which is not understood; leave return_indices out": getattr(
-            layer, "return_indices", False
+    understood = units or norm or kind in (*POOLS, *INERT, nn.ReLU, nn.Flatten)
+    hooked = layer._forward_pre_hooks or layer._forward_hooks
+    absent = any(parameter.is_meta for parameter in layer.parameters())
+    misplaced = (
+        (not understood or partly, f"is not understood; a network is a Sequential of {UNDERSTOOD}"),
+        (hooked or absent, "has hooks, or weights that are not there; make its weights permanent"),
+        (
+            units and not first and nn.ReLU not in kinds,
+            "there is no ReLU between it and the units before it; put one in",
         ),
-    }
-    for reason, holds in reasons.items():
+        (kind is nn.Conv2d and flat, "reads what is flat; a convolution has to come before Flatten and Linear"),
+        (kind is nn.Linear and not flat, "reads maps; put a Flatten before it"),
+        (kind is nn.Linear and first and set(POOLS) & set(kinds), "reads a pooled image; pool the images beforehand"),
+        (
+            norm and [NORMS.get(other) for other in kinds] != [kind],
+            "fits only behind a Linear or Conv2d; move it there",
+        ),
+        (kind is nn.ReLU and first, "comes before all units, and is not understood there; change the images instead"),
+        (kind is nn.ReLU and averaged, "an average before it is not understood; put that behind it"),
+        (kind in POOLS and flat, "pools what is flat, which is not understood; leave it out"),
+        (getattr(layer, "return_indices", False), "returns indices, which is not understood; leave return_indices out"),
+    )
+    for holds, reason in misplaced:
         if holds:
             raise InputError(f"{what}: {reason}")
 
@@ -121,6 +130,8 @@ def _in_order(module, prefix=""):
         raise InputError(
             f"a {type(module).__name__} is no torch.nn.Sequential; put its layers into one, in their order"
         )
+    if module._forward_pre_hooks or module._forward_hooks:
+        raise InputError("a torch.nn.Sequential has hooks, which are not understood; remove them")
     for name, layer in module._modules.items():  # named_children leaves out what is there twice
         if type(layer) is nn.Sequential:
             yield from _in_order(layer, f"{prefix}{name}.")
@@ -174,6 +185,8 @@ def _folded(norm, weight, bias, what):
 
     w' = w g,   b' = (b - mean) g + beta,   g = gamma / sqrt(variance + epsilon)
     """
+    if norm.num_features != len(weight):
+        raise InputError(f"{what}: has {norm.num_features} features, and there are {len(weight)} units before it")
     if norm.running_mean is None:
         raise InputError(f"{what}: has no running mean and variance; train it with track_running_stats=True")
     mean, variance = norm.running_mean.double().cpu(), norm.running_var.double().cpu()

@@ -17,6 +17,9 @@ from mlp.seeds import derived_seed
 BATCH_NUMBERS = 2**20
 """Activations of a layer held at once while networks are evaluated: 4 MiB, which stay in a processor's cache."""
 
+GPU_NUMBERS = 2**26
+"""The same on a GPU, where small batches are slow: 256 MiB."""
+
 PRUNING_INTERVAL = 10
 """Steps between two choices of the weights to keep."""
 
@@ -369,7 +372,8 @@ def _dropout_factors(architecture, images, noise, running):
 @torch.no_grad()
 def evaluate(weights, biases, images, labels, architecture):
     """Cross-entropy in nats, and whether the argmax is right, of stacked networks and all images: two [networks, n]."""
-    rows = max(1, BATCH_NUMBERS // (len(weights[0]) * prod(architecture.shapes[0])))  # in batches of bounded memory
+    held = BATCH_NUMBERS if images.device.type == "cpu" else GPU_NUMBERS
+    rows = max(1, held // (len(weights[0]) * prod(architecture.shapes[0])))  # in batches of bounded memory
     losses, right = [], []
     for some, its_labels in zip(images.split(rows), labels.split(rows)):
         logits = propagate(weights, biases, architecture.entered(some), None, True, architecture.layers)[-1]

@@ -146,7 +146,7 @@ def _hits_of_maps(model, modules, images, labels, levels, progress):
             values = layers[place].through(weights[place], biases[place], activations)
         return values
 
-    rows = max(1, MAP_NUMBERS // model.architecture.widest)
+    rows = model.architecture.images_at_once(MAP_NUMBERS)
     for some, its_labels in progress(list(zip(images.split(rows), labels.split(rows)))):
         sums = model.values(some)
         for start, members in of_layer.items():
@@ -240,7 +240,7 @@ def _turned(network, pairs, data_dir, device):
     """The `turned_images` of one network: a task."""
     images, labels = network.load(False, data_dir, device)
     model, classes = network.model.to(device), len(network.data.classes)
-    rows = max(1, MAP_NUMBERS // model.architecture.widest) if model.architecture.convolutions else len(images)
+    rows = model.architecture.images_at_once(MAP_NUMBERS) if model.architecture.convolutions else len(images)
 
     def right(module):
         heard = (~module).to(device).split(model.hidden_sizes)
@@ -264,7 +264,7 @@ def _turned(network, pairs, data_dir, device):
 def mean_activations(model, images):
     """The mean activation of each hidden unit over images [n, inputs], at least one, and its map: [hidden units]."""
     totals = 0
-    for some in images.split(BATCH_IMAGES):
+    for some in images.split(min(BATCH_IMAGES, model.architecture.images_at_once(MAP_NUMBERS))):
         *hidden, _ = model.values(some)
         totals += torch.cat([map_means(values.relu()).sum(1, dtype=torch.double) for values in hidden])
     return (totals / len(images)).to(images.dtype)
@@ -292,9 +292,8 @@ def against_controls(networks, modules, controls, data_dir, device, jobs, levels
     """
     pieces, work, lengths = [], [], []
     for network, own, groups, its_levels in zip(networks, modules, controls, levels or [None] * len(networks)):
-        each = (
-            1000 * len(network.data.classes) * network.model.architecture.activations
-        )  # of about 1,000 test images per class
+        test_images = 1000 * len(network.data.classes)  # about
+        each = test_images * network.model.architecture.activations
         everything = torch.cat([torch.zeros(1, own.shape[1], dtype=torch.bool), own, *groups])
         its_pieces = everything.split(max(1, TASK_NUMBERS // each))
         pieces += [(network, some, its_levels) for some in its_pieces]

@@ -9,7 +9,7 @@ from mlp.network import ALL, BASELINE
 from modularity.communities import maximise_modularity
 from modularity.rows import by_seed, defined_mean, grouped, mean_interval, seed_means
 from modularity.significance import adjusted, compare_with_untrained, primary_first, signed_rank_test, trend
-from modularity.similarity import MEASURES, pair_group, similarities, similarity_images
+from modularity.similarity import MEASURES, pair_group, similarities
 from modularity.tasks import mapped
 
 PAIRS = tuple(combinations(MEASURES, 2))
@@ -35,7 +35,6 @@ def measured_partitions(networks, drawn, restarts, seed, data_dir, device, jobs)
 
 def _partitions(network, drawn, restarts, seed, data_dir, device):
     images, _ = network.load(False, data_dir, device)
-    images = similarity_images(network.model, images)
     similarity = similarities(network.model.to(device), images)
     partitions = {
         (layer, measure): maximise_modularity(matrix, restarts, seed)

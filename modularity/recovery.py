@@ -11,7 +11,7 @@ from modularity.partitions import FAMILIES, LOCAL, PARTITIONS, activation_images
 from modularity.planted import described, group_count
 from modularity.rows import by_seed, defined_mean, grouped, over_seeds, seed_means
 from modularity.significance import across_networks, percentiles_among
-from modularity.similarity import MEASURES, similarity_images
+from modularity.similarity import MEASURES
 from modularity.tasks import mapped
 
 SCORES = "adjusted_rand", "homogeneity"
@@ -95,7 +95,6 @@ def partitions_of(network, names, clusters, seed, data_dir, device):
     network.model.to(device)
     training_images = activation_images(network, seed, data_dir).to(device)
     test_images, _ = network.load(False, data_dir, device)
-    test_images = similarity_images(network.model, test_images)
     asked = sorted({*clusters, group_count(network)} - {0})
     labels = {}
     for k, name in product([*asked, None], names):  # one k after the other, which local and global partitions share

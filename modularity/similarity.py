@@ -11,9 +11,9 @@ FAMILIES = {"upstream": MEASURES[:4], "downstream": MEASURES[4:]}
 
 BATCH_NUMBERS = 2**20
 """Products of Jacobians held at once: 8 MiB, which stay in a processor's cache."""
-GRADIENT_IMAGES, GRADIENT_BATCH = 1000, 64
+GRADIENT_IMAGES, GRADIENT_BATCH, GRADIENT_NUMBERS = 1000, 64, 2**24
 """Images, evenly spaced, over which networks with convolutions are compared, whose Jacobians take a pass backward for
-each unit; and how many are passed at once."""
+each unit; and how many are passed at once, so that the Jacobian of a layer by the pixels has no more numbers."""
 
 
 @torch.no_grad()
@@ -31,11 +31,13 @@ def similarities(model, images):
     ReLU is taken as 0.  In double precision, by products of whole layers, without autograd.
 
     Where there are convolutions, a channel is seen as one number, the mean m of its map: J is that of m by the pixels,
-    or of the logits by m, all of the map being shifted alike.  By autograd, in the precision of the model.
+    or of the logits by m, all of the map being shifted alike.  By autograd, in the precision of the model, over
+    `similarity_images`.
 
     images: [n, inputs], on the model's device.
     Returns {measure: one float64 [neurons, neurons] per hidden layer}, on the CPU, diagonals included.
     """
+    images = similarity_images(model, images)
     sums = _sums_by_gradients(model, images) if model.architecture.convolutions else _sums_by_products(model, images)
     signed = {measure: [total / len(images) for total in totals] for measure, totals in sums.items()}
     signed |= {f"{measure}_norm": list(map(_normalised, matrices)) for measure, matrices in signed.items()}
@@ -44,7 +46,9 @@ def similarities(model, images):
 
 def similarity_images(model, images):
     """Those of the images [n, inputs] over which the units of a network are compared: all, or GRADIENT_IMAGES."""
-    return images[:: -(-len(images) // GRADIENT_IMAGES)] if model.architecture.convolutions else images
+    if not model.architecture.convolutions or len(images) <= GRADIENT_IMAGES:
+        return images
+    return images[torch.linspace(0, len(images) - 1, GRADIENT_IMAGES).long()]
 
 
 def _zeros(model):
@@ -85,7 +89,8 @@ def _sums_by_gradients(model, images):
     """As `_sums_by_products`, by a pass backward for each hidden unit and each output."""
     sums, means = _zeros(model)
     weights, biases = ([parameter.detach() for parameter in own] for own in (model.weights, model.biases))
-    batches = images.to(weights[0].dtype).split(GRADIENT_BATCH)
+    at_once = GRADIENT_NUMBERS // (max(model.hidden_sizes) * images.shape[1])
+    batches = images.to(weights[0].dtype).split(min(GRADIENT_BATCH, max(1, at_once)))
     for batch in batches:
         with torch.no_grad():
             *hidden, _ = model.values(batch)

@@ -25,7 +25,7 @@ def plot_history(history, tests, classes, counts, pruned_from=None):
     """Loss and accuracy per epoch on training and validation images, with test accuracy and chance.
 
     history: rows of `mlp.training.train`; of several networks the median and range of those in training are drawn.
-    tests: a row per network with its test `accuracy`.  counts: images per split.
+    tests: a row per network with its test `accuracy`.  counts: images per split that were measured.
     pruned_from: the last epoch before pruning, or None.
     """
     states = grouped(history, "epoch")

@@ -18,7 +18,7 @@ from mlp.network import refuse_twins
 from report.interruption import say_interrupted
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-DEFAULT_NAME = ",".join(map(str, DEFAULT_CLASSES))
+SPELLED_CLASSES = ",".join(map(str, DEFAULT_CLASSES))
 LARGEST_SEED = 2**32 - 1
 """The largest that scikit-learn takes."""
 MOST_DRAWS = 10_000
@@ -72,10 +72,9 @@ class Parser(argparse.ArgumentParser):
         what = "of a checkpoint with many networks, take only number K, from 0 (default: all)"
         self.option("--network", what, integer(0), metavar="K")
         what = "what the outputs of the network stand for (default: what the checkpoint says, or else "
-        self.add_classes(f"{what}{DEFAULT_NAME})")
+        self.add_classes(f"{what}{SPELLED_CLASSES})")
         what = f"the images that it was trained on, of {', '.join(DATA_SETS)} (default: what the checkpoint says, or "
         self.option("--dataset", f"{what}else mnist)", chosen(DATA_SETS), metavar="NAME")
-
         if graph:
             what = (
                 "what joins two units by many weights, as channels are: the sum of |w|, or the largest sum of a column"
@@ -120,6 +119,8 @@ def run(main, argv=None):
     """Call a script's main; bad input becomes one sentence on stderr and exit status 2."""
     script = Path(sys.argv[0]).name
     torch.set_num_threads(1)  # what can use more cores is divided into tasks
+    torch.backends.cudnn.allow_tf32 = False  # a GPU rounds as a processor does
+    torch.backends.cudnn.deterministic = True
     try:
         main(argv)
         sys.stdout.flush()

@@ -6,7 +6,7 @@ from math import prod
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -63,7 +63,8 @@ def test_a_hand_worked_network():
     architecture, shapes, read, weights = hand_worked()
     assert (architecture.shapes, architecture.read, architecture.weight_shapes) == (shapes, read, weights)
     assert architecture.sizes == (3, 4, 5, 6, 2)
-    assert (architecture.convolutions, architecture.activations, architecture.widest) == (2, 352 + 60 + 6 + 2, 352)
+    assert (architecture.convolutions, architecture.activations) == (2, 352 + 60 + 6 + 2)
+    assert [architecture.images_at_once(numbers) for numbers in (3 * 352, 3 * 352 - 1, 351, 0)] == [3, 2, 1, 1]
     assert str(architecture) == "3-4-5-6-2"
     model = Model(architecture)
     assert [tuple(weight.shape) for weight in model.weights] == list(weights)
@@ -151,7 +152,8 @@ def test_any_network_is_what_pytorch_makes_of_the_same_layers(architecture, seed
         if hasattr(layer, "weight"):
             computed.append(values)
     assert architecture.shapes == tuple(tuple(own.shape[1:]) for own in computed)
-    assert architecture.widest == max(own[0].numel() for own in computed)
+    widest = max(own[0].numel() for own in computed)
+    assert [architecture.images_at_once(numbers) for numbers in (7 * widest, widest - 1)] == [7, 1]
     assert architecture.activations == sum(own[0].numel() for own in computed)
     assert [weight.numel() for weight in model.weights] == [
         layer.weight.numel() for layer in plain if hasattr(layer, "weight")
@@ -283,10 +285,20 @@ def test_what_does_not_fit_together_is_refused(change):
 # The small networks
 
 
+def assert_computes(architecture, *layers):
+    """That an architecture is what some layers of PyTorch are, whatever their weights."""
+    model, plain = initial_model(architecture, 0), nn.Sequential(*layers)
+    with torch.no_grad():
+        for parameter, values in zip(plain.parameters(), model.parameters(), strict=True):
+            parameter.copy_(values)
+        images = torch.rand(3, *architecture.input_shape)
+        torch.testing.assert_close(model(images.flatten(1)), plain(images), rtol=1e-4, atol=1e-5)
+
+
 def test_a_small_convolutional_network_is_that_of_filan():
     """Three convolutions of windows of 3 x 3, with pooling after the second and the third, and two dense layers."""
-    model = initial_model(convolutional((1, 28, 28), (64, 64, 64), (128, 10)), 0)
-    plain = nn.Sequential(
+    assert_computes(
+        convolutional((1, 28, 28), (64, 64, 64), (128, 10)),
         nn.Conv2d(1, 64, 3, padding="same"),
         nn.ReLU(),
         nn.Conv2d(64, 64, 3, padding="same"),
@@ -300,11 +312,11 @@ def test_a_small_convolutional_network_is_that_of_filan():
         nn.ReLU(),
         nn.Linear(128, 10),
     )
-    with torch.no_grad():
-        for parameter, values in zip(plain.parameters(), model.parameters(), strict=True):
-            parameter.copy_(values)
-        images = torch.rand(3, 1, 28, 28)
-        torch.testing.assert_close(model(images.flatten(1)), plain(images), rtol=1e-4, atol=1e-5)
+
+
+def test_one_convolution_pools_nothing():
+    layers = nn.Conv2d(2, 5, 3, padding="same"), nn.ReLU(), nn.Flatten(), nn.Linear(5 * 7 * 6, 4), nn.ReLU()
+    assert_computes(convolutional((2, 7, 6), (5,), (4, 3)), *layers, nn.Linear(4, 3))
 
 
 @given(st.lists(st.integers(1, 6), min_size=2, max_size=5))
@@ -326,6 +338,23 @@ def test_networks_of_one_seed_have_the_weights_of_pytorch():
         assert torch.equal(layer.weight, own.weight) and torch.equal(layer.bias, own.bias)
 
 
+@pytest.mark.parametrize("architecture", [convolutional((1, 16, 16), (20, 30), (40, 10)), hand_worked()[0]])
+def test_glorot_counts_the_window_of_a_kernel(architecture):
+    """fan_in and fan_out are channels times the size of the window; of a layer of neurons, all that it reads."""
+    model = initial_model(architecture, 3, "glorot")
+    for weight, bias, layer in zip(model.weights, model.biases, architecture.layers):
+        out, into, *window = weight.shape
+        fans = (into + out) * prod(window) if layer.kernel else into * prod(window) + out
+        limit = (6 / fans) ** 0.5
+        assert weight.abs().max() <= limit
+        if weight.numel() > 1000:
+            assert weight.abs().max() > 0.99 * limit
+            assert weight.std().item() == pytest.approx(limit / 3**0.5, rel=0.05)
+        assert not bias.any()
+    assert all(torch.equal(*pair) for pair in zip(model.weights, initial_model(architecture, 3, "glorot").weights))
+    assert not torch.equal(model.weights[0], initial_model(architecture, 4, "glorot").weights[0])
+
+
 # Side by side
 
 
@@ -334,8 +363,7 @@ def test_networks_of_one_seed_have_the_weights_of_pytorch():
 @given(architecture=architectures(), networks=st.integers(1, 3), seed=st.integers(0, 10**6))
 def test_networks_side_by_side_compute_what_each_computes_alone(own_images, architecture, networks, seed):
     """Of the same images, or each of its own; with factors of each, or of all, for what is read of hidden layers."""
-    if not fits(architecture):
-        return
+    assume(fits(architecture))
     models = [initial_model(architecture, seed + k).double().requires_grad_(False) for k in range(networks)]
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn(networks, 4, prod(architecture.input_shape), generator=generator, dtype=torch.double)

@@ -1,16 +1,20 @@
 import gzip
+import io
 import shutil
+from http.client import IncompleteRead
 
 import numpy
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import REPOSITORY, succeed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from runs import ABLATION
 from torchvision.datasets import KMNIST, MNIST, FashionMNIST
 
 from mlp import InputError
 from mlp.data import COLLECTIONS, DATA_SETS, PAIRED, DataSet, load_images
+from mlp.network import load_records
 
 RAW = REPOSITORY / "data" / "MNIST" / "raw"
 
@@ -295,6 +299,27 @@ def test_data_sets_have_shapes_and_names():
     assert str(DataSet(None, (0, 1))) == "2 outputs"
 
 
+@pytest.mark.parametrize(
+    "dataset, channels, script, options",
+    [
+        ("halves", 1, ABLATION, ["--null-limit", 10]),
+        ("stacked-same", 2, "network_analysis.py", []),
+        ("stacked-fashion", 2, ABLATION, ["--null-limit", 10]),
+    ],
+)
+def test_pairs_of_images_can_be_trained_on_and_analysed(tmp_path, offline, dataset, channels, script, options):
+    write_generated(tmp_path, "fashion" if "fashion" in dataset else "mnist")
+    where = "--data-dir", tmp_path, "--figures-dir", tmp_path / "figures"
+    words = "--dataset", dataset, "--classes", "1-3", "--channels", "2,3", "--hidden-layers", 4, "--epochs", 1
+    done = succeed("train.py", *words, *where, "--save-dir", tmp_path, "--jobs", 1)
+    assert ("sum 2" in done.stdout) == (dataset != "stacked-same")
+    checkpoint = tmp_path / f"cnn_{dataset}123.pt"
+    ((network,), _) = load_records(checkpoint)
+    assert network.model.architecture.input_shape == (channels, 28, 28)
+    assert network.model.sizes == (channels, 2, 3, 4, 3)
+    assert succeed(script, checkpoint, *options, *(where if options else where[2:])).stdout
+
+
 # What is missing or damaged
 
 
@@ -328,6 +353,24 @@ def test_absent_files_go_through_torchvision_and_are_refused_without_a_network(t
     assert f"empty/{folder}/raw/train-" in said and folder in said
     assert "--data-dir" in said and "copy the four .gz files in" in said
     assert asked and asked[0].startswith("http://127.0.0.1:9/here/")
+
+
+class Broken(io.BytesIO):
+    """An answer of a server that ends before its time."""
+
+    url, length = None, 100
+
+    def read(self, *_):
+        raise IncompleteRead(b"half", 96)
+
+
+def test_a_download_that_breaks_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: Broken())
+    with pytest.raises(InputError) as error:
+        load_images("kmnist", (1, 2), True, tmp_path)
+    said = str(error.value)
+    assert said.startswith(f"{tmp_path}/KMNIST/raw/train-*: KMNIST could not be read or downloaded (IncompleteRead(")
+    assert len(said.splitlines()) == 1 and "--data-dir" in said
 
 
 def test_one_of_two_files_is_not_enough(collection):

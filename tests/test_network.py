@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from mlp import InputError
+from mlp.architecture import Architecture, Layer
 from mlp.checkpoint import save_checkpoint
 from mlp.data import DataSet
 from mlp.model import MLP, initial_model
-from mlp.network import Network, load_records, refuse_twins
+from mlp.network import Network, load_records, refuse_different, refuse_twins
 
 SIZES = (784, 3, 2)
 
@@ -143,3 +146,28 @@ def test_networks_that_are_the_same_are_refused_by_name():
     with pytest.raises(InputError, match="trained, network 1 and other, network 4 are the same and would count twice"):
         refuse_twins([*networks, twin])
     assert equal(MLP(SIZES), networks[0].model) is False
+
+
+def convolved(*layers):
+    return initial_model(Architecture((1, 28, 28), layers), 0)
+
+
+POOLED = (("MaxPool2d", (("kernel_size", 2),)),)
+DIFFERENCES = [
+    ({"model": convolved(Layer(3, (3, 3)), Layer(2))}, "layers"),
+    ({"model": convolved(Layer(4, (3, 2)), Layer(2))}, "kernels or poolings"),
+    ({"model": convolved(Layer(4, (3, 3), padding=(1, 1)), Layer(2))}, "kernels or poolings"),
+    ({"model": convolved(Layer(4, (3, 3)), Layer(2, pools=POOLED))}, "kernels or poolings"),
+    ({"data": DataSet("mnist", (1, 8))}, "classes"),
+    ({"data": DataSet("fashion", (8, 1))}, "data sets"),
+    ({"init": "glorot"}, "initial weights"),
+]
+
+
+@pytest.mark.parametrize("change, what", DIFFERENCES)
+def test_what_networks_differ_in_is_named(change, what):
+    network = Network(convolved(Layer(4, (3, 3)), Layer(2)), DataSet("mnist", (8, 1)))
+    alike = replace(network, condition="other", number=4, seed=7, hyperparameters={"lr": 1})
+    refuse_different([network, alike])
+    with pytest.raises(InputError, match=f"^trained and new differ in their {what}, .*; compare them in runs of their"):
+        refuse_different([network, alike, replace(network, condition="new", **change)])

@@ -30,6 +30,7 @@ from torch import nn
 
 import are_modules_indegree_nobetween
 import report.speed
+from mlp.architecture import convolutional
 from mlp.checkpoint import load_checkpoint, load_networks, save_checkpoint
 from mlp.data import load_images
 from mlp.model import initial_model
@@ -229,6 +230,10 @@ def test_benchmark_measures_every_way(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(benchmark, "FILAN_NETWORK", (784, 20, 20, 10))
     monkeypatch.setattr(benchmark, "FILAN_IMAGES", 256)
     monkeypatch.setattr(benchmark, "SHUFFLES", 2)
+    monkeypatch.setattr(benchmark, "CNN", convolutional((1, 28, 28), (3, 3, 3), (16, 10)))
+    monkeypatch.setattr(benchmark, "CNN_IMAGES", 20)
+    monkeypatch.setattr(benchmark, "CNN_LESIONS", 1)
+    monkeypatch.setattr(benchmark, "CNN_LESION_IMAGES", 20)
     monkeypatch.setattr(benchmark, "LANGE_NETWORK", (784, 5, 4, 10))
     monkeypatch.setattr(benchmark, "SIMILARITY_IMAGES", 20)
     monkeypatch.setattr(benchmark, "PLANTED_NETWORK", (784, 8, 8, 10))

@@ -5,15 +5,20 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import call, succeed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from runs import ABLATION, CLUSTERING, table
+from test_bad_input import sentence_of
 from torch import nn
 from torch.nn.utils import prune
 
 from mlp import InputError
+from mlp.architecture import dense
 from mlp.data import DataSet
-from mlp.network import load_records
+from mlp.network import load_records, refuse_different
 from mlp.sequential import network_of, save_network
+from modularity.clusterability import CONVOLUTIONS, WITH_PIXELS
 
 
 def lively(module, input_shape, seed=0):
@@ -177,32 +182,6 @@ def test_a_layer_in_two_places_is_two_layers():
     assert_equal_outputs(nn.Sequential(*shared), (1, 8, 8))
 
 
-def test_a_relu_on_the_images_counts_or_is_refused():
-    """Pixels may be negative, as where images are standardised."""
-    module = nn.Sequential(nn.ReLU(), nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
-    try:
-        network_of(module, (5,))
-    except InputError as error:
-        assert "layer 0 (ReLU)" in str(error)
-    else:
-        assert_equal_outputs(module, (5,))
-
-
-def test_weights_that_are_made_on_the_way_are_up_to_date():
-    """As pruning does, which keeps a mask and applies it before each pass: or it is refused."""
-    module = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
-    prune.l1_unstructured(module[0], "weight", 0.5)
-    with torch.no_grad():
-        module[0].weight_orig.mul_(2)  # a step of an optimiser
-    try:
-        network = network_of(module, (5,))
-    except InputError as error:
-        assert "layer 0 (Linear)" in str(error)
-    else:
-        images = torch.rand(4, 5)
-        torch.testing.assert_close(network.model(images), module(images))
-
-
 @st.composite
 def sequentials(draw):
     """Random stacks of what is understood: (layers, input_shape)."""
@@ -343,29 +322,131 @@ def test_a_saved_network_is_loaded_as_it_is(tmp_path, known):
     assert "groups" not in about
 
 
+def only(path, **known):
+    """The one network of a file, as it is loaded where so much is said of it."""
+    ((network,), _) = load_records(path, **known)
+    return network
+
+
 def test_what_is_not_known_of_a_network_can_be_said_later(tmp_path):
-    save_network(tmp_path / "mine.pt", OWN, (1, 28, 28))
-    ((network,), _) = load_records(tmp_path / "mine.pt", dataset="kmnist")
-    assert network.data == DataSet("kmnist", (0, 1, 2))
-    assert network.data.class_name(1) == "ki"
+    """Of images that are named, the classes are those of any plain state dict unless they are named, too."""
+    path = tmp_path / "mine.pt"
+    save_network(path, OWN, (1, 28, 28))
+    assert only(path).data == DataSet(None, (0, 1, 2))
+    assert only(path, classes=(3, 5, 7), dataset="mnist").data == DataSet("mnist", (3, 5, 7))
+    assert only(path, classes=(6, 0, 1)).data == DataSet(None, (6, 0, 1))
+    assert only(path, dataset="kmnist").data == DataSet("kmnist", (3, 5, 7))
+    with pytest.raises(InputError, match="--classes 1,2: .*mine.pt has 3 outputs"):
+        load_records(path, classes=(1, 2), dataset="kmnist")
+
+
+def test_what_is_said_of_a_network_cannot_be_denied_later(tmp_path):
+    path = tmp_path / "mine.pt"
+    save_network(path, OWN, (1, 28, 28), classes=(7, 0, 5))
+    assert only(path, dataset="fashion").data == DataSet("fashion", (7, 0, 5))
+    with pytest.raises(InputError, match="--classes 1,2,3: .*mine.pt was trained on 7,0,5"):
+        load_records(path, classes=(1, 2, 3))
+    save_network(path, OWN, (1, 28, 28), classes=(7, 0, 5), dataset="fashion")
+    with pytest.raises(InputError, match="--dataset mnist: .*mine.pt was trained on fashion"):
+        load_records(path, dataset="mnist")
+
+
+def wide(outputs):
+    return nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, outputs))
 
 
 def test_a_network_of_many_outputs_can_be_saved(tmp_path):
-    """More than ten, of images that are not known here, as of CIFAR-100: or it is refused at once."""
-    module = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 12))
-    try:
-        save_network(tmp_path / "mine.pt", module, (5,))
-    except InputError:
-        assert not (tmp_path / "mine.pt").exists()
-    else:
-        ((network,), _) = load_records(tmp_path / "mine.pt")
-        assert network.model.sizes == (5, 4, 12)
+    """More than ten, of images that are not known here; classes of those that are have to be named."""
+    path = tmp_path / "mine.pt"
+    save_network(path, wide(12), (5,))
+    network = only(path)
+    assert (network.model.sizes, network.data) == ((5, 4, 12), DataSet(None, tuple(range(12))))
+    with pytest.raises(InputError, match="--classes 3,5,7: .*mine.pt has 12 outputs; name the class that each output"):
+        load_records(path, dataset="kmnist")
 
 
-def test_nothing_is_saved_of_what_is_refused(tmp_path):
-    with pytest.raises(InputError):
-        save_network(tmp_path / "mine.pt", nn.Sequential(nn.Linear(5, 3)), (5,))
+def test_of_a_data_set_all_ten_classes_are_meant(tmp_path):
+    save_network(tmp_path / "mine.pt", wide(10), (5,), dataset="mnist")
+    assert only(tmp_path / "mine.pt").data == DataSet("mnist", tuple(range(10)))
+
+
+def test_images_that_are_flattened_are_those_of_a_dense_network(tmp_path):
+    layers = nn.Linear(784, 4), nn.ReLU(), nn.Linear(4, 3)
+    save_network(tmp_path / "flat.pt", nn.Sequential(*layers), (784,))
+    save_network(tmp_path / "square.pt", nn.Sequential(nn.Flatten(), *layers), (1, 28, 28))
+    flat, square = (only(tmp_path / name) for name in ("flat.pt", "square.pt"))
+    assert flat.model.architecture == square.model.architecture == dense((784, 4, 3))
+    refuse_different([flat, square])
+
+
+def spoiled(change):
+    """The network OWN after a change."""
+    module = copy.deepcopy(OWN)
+    with torch.no_grad():
+        change(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    "module, words",
+    [
+        (nn.Sequential(*OWN[:-2], nn.ReLU(), nn.Linear(5, 1)), "two outputs or more"),
+        (spoiled(lambda module: module[0].weight[0, 0, 0, 0].fill_(torch.nan)), "NaN or infinite"),
+        (spoiled(lambda module: module[4].bias[2].fill_(torch.inf)), "NaN or infinite"),
+        (spoiled(lambda module: module[1].running_var[1].fill_(-1)), "NaN or infinite"),
+    ],
+    ids=["one output", "a weight", "a bias", "a variance"],
+)
+def test_nothing_is_saved_of_what_is_refused(tmp_path, module, words):
+    with pytest.raises(InputError) as error:
+        save_network(tmp_path / "mine.pt", module, (1, 28, 28))
+    assert words in sentence(error)
     assert not list(tmp_path.iterdir())
+
+
+# Scripts
+
+
+@pytest.fixture
+def large(tmp_path):
+    """A function that saves a network of images of 3 x 32 x 32: the path of its file."""
+
+    def saved(**known):
+        torch.manual_seed(0)
+        module = nn.Sequential(
+            nn.Conv2d(3, 4, 3, stride=2),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Conv2d(4, 6, 3, bias=False),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(24, 5),
+            nn.ReLU(),
+            nn.Linear(5, 3),
+        )
+        save_network(tmp_path / "mine.pt", module, (3, 32, 32), **known)
+        return tmp_path / "mine.pt"
+
+    return saved
+
+
+def test_a_network_of_unknown_images_can_be_seen_as_a_graph(large, tmp_path):
+    path, where = large(), ("--figures-dir", tmp_path)
+    assert "candidates" in succeed("network_analysis.py", path, *where).stdout
+    assert len(table(tmp_path / "centralities.csv")) == 3 + 4 + 6 + 5 + 3
+    done = succeed(CLUSTERING, path, "--clusters", 2, "--shuffles", 2, "--jobs", 1, *where)
+    assert "Verdict" in done.stdout
+    assert {row["graph"] for row in table(tmp_path / "clusterability.csv")} == {CONVOLUTIONS, WITH_PIXELS}
+
+
+def test_a_network_is_refused_where_images_are_read_that_it_cannot_read(large, tmp_path):
+    """Or of which it is not known which they are."""
+    where = "--figures-dir", tmp_path / "new", "--jobs", 1
+    assert "name them with --dataset" in sentence_of(call(ABLATION, large(), *where))
+    said = sentence_of(call(ABLATION, large(classes=(3, 5, 7), dataset="mnist"), *where))
+    assert "reads images of 3 x 32 x 32 and those of mnist are 1 x 28 x 28; name its own --dataset" in said
+    assert not (tmp_path / "new").exists()
 
 
 # What is not understood
@@ -401,11 +482,18 @@ def within(*layers):
     return nn.Sequential(nn.Linear(64, 4), *layers, nn.ReLU(), nn.Linear(4, 3))
 
 
+def pruned():
+    """Weights that are made on the way, as pruning does, which keeps a mask and applies it before each pass."""
+    module = within()
+    prune.l1_unstructured(module[0], "weight", 0.5)
+    return module
+
+
 REFUSED = {
     "no Sequential": (VGG(), IMAGE, "VGG"),
     "nested no Sequential": (nn.Sequential(VGG(), nn.ReLU(), nn.Linear(3, 2)), IMAGE, "layer 0 (VGG)"),
     "a list": (nn.ModuleList([nn.Linear(5, 3)]), (5,), "ModuleList"),
-    "Sigmoid": (within(nn.Sigmoid()), (64,), "layer 1 (Sigmoid)"),
+    "Sigmoid": (within(nn.Sigmoid()), (64,), "layer 1 (Sigmoid): is not understood"),
     "LeakyReLU": (convolved(nn.LeakyReLU()), IMAGE, "layer 1 (LeakyReLU)"),
     "Softmax": (nn.Sequential(*within(), nn.Softmax(1)), (64,), "layer 3 (Softmax)"),
     "a subclass": (nn.Sequential(nn.Linear(64, 4), nn.ReLU(), Own(4, 3)), (64,), "layer 2 (Own)"),
@@ -414,37 +502,71 @@ REFUSED = {
         (64,),
         "layer 1.0 (Own)",
     ),
-    "no ReLU": (nn.Sequential(nn.Linear(64, 4), nn.Dropout(), nn.Linear(4, 3)), (64,), "layer 2 (Linear)"),
-    "no ReLU behind maps": (convolved(nn.MaxPool2d(2), flat=27), IMAGE, "layer 3 (Linear)"),
-    "no Flatten": (nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Linear(6, 3)), IMAGE, "layer 2 (Linear)"),
-    "no Flatten of images": (nn.Sequential(nn.Linear(8, 3), nn.ReLU(), nn.Linear(3, 2)), IMAGE, "layer 0 (Linear)"),
-    "half a Flatten": (convolved(nn.ReLU(), nn.Flatten(2)), IMAGE, "layer 2 (Flatten)"),
+    "no ReLU": (
+        nn.Sequential(nn.Linear(64, 4), nn.Dropout(), nn.Linear(4, 3)),
+        (64,),
+        "layer 2 (Linear): there is no ReLU",
+    ),
+    "no ReLU behind maps": (convolved(nn.MaxPool2d(2), flat=27), IMAGE, "layer 3 (Linear): there is no ReLU"),
+    "no Flatten": (
+        nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Linear(6, 3)),
+        IMAGE,
+        "layer 2 (Linear): reads maps",
+    ),
+    "no Flatten of images": (
+        nn.Sequential(nn.Linear(8, 3), nn.ReLU(), nn.Linear(3, 2)),
+        IMAGE,
+        "layer 0 (Linear): reads maps",
+    ),
+    "half a Flatten": (convolved(nn.ReLU(), nn.Flatten(2)), IMAGE, "layer 2 (Flatten): is not understood"),
     "a Flatten of two sides": (
         nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(1, 2), nn.Linear(6, 3)),
         IMAGE,
-        "layer 2 (Flatten)",
+        "layer 2 (Flatten): is not understood",
     ),
     "a convolution behind Flatten": (
         nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Conv2d(108, 3, 1), nn.ReLU(), nn.Linear(3, 3)),
         IMAGE,
-        "layer 3 (Conv2d)",
+        "layer 3 (Conv2d): reads what is flat",
     ),
-    "a convolution of what is flat": (convolved(nn.ReLU()), (64,), "layer 0 (Conv2d)"),
-    "a norm behind ReLU": (convolved(nn.ReLU(), nn.BatchNorm2d(3)), IMAGE, "layer 2 (BatchNorm2d)"),
-    "a norm of images": (nn.Sequential(nn.BatchNorm2d(1), *convolved(nn.ReLU())), IMAGE, "layer 0 (BatchNorm2d)"),
-    "a norm behind pooling": (convolved(nn.MaxPool2d(2), nn.BatchNorm2d(3), nn.ReLU()), IMAGE, "layer 2 (BatchNorm2d)"),
-    "two norms": (convolved(nn.BatchNorm2d(3), nn.BatchNorm2d(3), nn.ReLU()), IMAGE, "layer 2 (BatchNorm2d)"),
+    "a convolution of what is flat": (convolved(nn.ReLU()), (64,), "layer 0 (Conv2d): reads what is flat"),
+    "a norm behind ReLU": (convolved(nn.ReLU(), nn.BatchNorm2d(3)), IMAGE, "layer 2 (BatchNorm2d): fits only behind"),
+    "a norm of images": (
+        nn.Sequential(nn.BatchNorm2d(1), *convolved(nn.ReLU())),
+        IMAGE,
+        "layer 0 (BatchNorm2d): fits only behind",
+    ),
+    "a norm behind pooling": (
+        convolved(nn.MaxPool2d(2), nn.BatchNorm2d(3), nn.ReLU()),
+        IMAGE,
+        "layer 2 (BatchNorm2d): fits only behind",
+    ),
+    "two norms": (
+        convolved(nn.BatchNorm2d(3), nn.BatchNorm2d(3), nn.ReLU()),
+        IMAGE,
+        "layer 2 (BatchNorm2d): fits only behind",
+    ),
     "a norm of each batch": (
         convolved(nn.BatchNorm2d(3, track_running_stats=False), nn.ReLU()),
         IMAGE,
-        "layer 1 (BatchNorm2d)",
+        "layer 1 (BatchNorm2d): has no running mean",
     ),
     "another norm": (convolved(nn.GroupNorm(1, 3), nn.ReLU()), IMAGE, "layer 1 (GroupNorm)"),
-    "an average before ReLU": (convolved(nn.AvgPool2d(2), nn.ReLU(), flat=27), IMAGE, "layer 2 (ReLU)"),
+    "a ReLU on the images": (nn.Sequential(nn.ReLU(), *within()), (64,), "layer 0 (ReLU): comes before all units"),
+    "a pooled image of neurons": (
+        nn.Sequential(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 3), nn.ReLU(), nn.Linear(3, 2)),
+        IMAGE,
+        "layer 2 (Linear): reads a pooled image",
+    ),
+    "an average before ReLU": (
+        convolved(nn.AvgPool2d(2), nn.ReLU(), flat=27),
+        IMAGE,
+        "layer 2 (ReLU): an average before it",
+    ),
     "averages before ReLU": (
         convolved(nn.AdaptiveAvgPool2d(1), nn.Dropout(), nn.ReLU(), flat=3),
         IMAGE,
-        "layer 3 (ReLU)",
+        "layer 3 (ReLU): an average before it",
     ),
     "circular padding": (
         nn.Sequential(
@@ -458,32 +580,41 @@ REFUSED = {
         IMAGE,
         "layer 0 (Conv2d)",
     ),
-    "small images": (convolved(nn.ReLU()), (1, 2, 8), "layer 0 (Conv2d)"),
+    "small images": (convolved(nn.ReLU()), (1, 2, 8), "layer 0 (Conv2d): does not fit images of 1 x 2 x 8"),
     "small maps": (
         convolved(nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 3, 5), nn.ReLU(), flat=3),
         IMAGE,
         "layer 3 (Conv2d)",
     ),
-    "small pools": (convolved(nn.ReLU(), nn.MaxPool2d(7), flat=3), IMAGE, "layer 4 (Linear)"),
-    "other images": (convolved(nn.ReLU()), (1, 9, 8), "layer 3 (Linear)"),
-    "other channels": (convolved(nn.ReLU()), (3, 8, 8), "layer 0 (Conv2d)"),
-    "other features": (nn.Sequential(nn.Linear(64, 4), nn.ReLU(), nn.Linear(5, 3)), (64,), "layer 2 (Linear)"),
-    "other inputs": (within(), (63,), "layer 0 (Linear)"),
+    "small pools": (convolved(nn.ReLU(), nn.MaxPool2d(7), flat=3), IMAGE, "layer 4 (Linear): does not fit images"),
+    "other images": (convolved(nn.ReLU()), (1, 9, 8), "layer 3 (Linear): reads 108 inputs and is given 126"),
+    "other channels": (convolved(nn.ReLU()), (3, 8, 8), "layer 0 (Conv2d): reads 1 inputs and is given 3"),
+    "other features": (
+        nn.Sequential(nn.Linear(64, 4), nn.ReLU(), nn.Linear(5, 3)),
+        (64,),
+        "layer 2 (Linear): reads 5 inputs",
+    ),
+    "other inputs": (within(), (63,), "layer 0 (Linear): reads 64 inputs"),
     "places of maxima": (
         convolved(nn.ReLU(), nn.MaxPool2d(2, return_indices=True), flat=27),
         IMAGE,
-        "layer 2 (MaxPool2d)",
+        "layer 2 (MaxPool2d): returns indices",
     ),
-    "pooling of neurons": (within(nn.MaxPool2d(2)), (64,), "(MaxPool2d)"),
+    "pooling of neurons": (within(nn.MaxPool2d(2)), (64,), "layer 1 (MaxPool2d): pools what is flat"),
     "pooling behind Flatten": (
         nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.MaxPool2d(2), nn.Linear(27, 3)),
         IMAGE,
-        "layer 3 (MaxPool2d)",
+        "layer 3 (MaxPool2d): pools what is flat",
     ),
-    "pooling of the outputs": (nn.Sequential(*within(), nn.MaxPool2d(2)), (64,), "layer 3 (MaxPool2d)"),
+    "pooling of the outputs": (
+        nn.Sequential(*within(), nn.MaxPool2d(2)),
+        (64,),
+        "layer 3 (MaxPool2d): pools what is flat",
+    ),
     "an unknown size": (nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.Linear(4, 3)), (64,), "layer 0 (LazyLinear)"),
     "a transposed one": (convolved(nn.ReLU(), nn.ConvTranspose2d(3, 3, 1)), IMAGE, "layer 2 (ConvTranspose2d)"),
-    "no numbers": (within().to("meta"), (64,), "layer 0 (Linear)"),
+    "weights that are pruned": (pruned(), (64,), "layer 0 (Linear): has hooks"),
+    "no numbers": (within().to("meta"), (64,), "layer 0 (Linear): has hooks, or weights that are not there"),
     # of the network as a whole
     "nothing": (nn.Sequential(), (64,), "hidden units"),
     "no hidden units": (nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), IMAGE, "hidden units"),
@@ -508,11 +639,51 @@ def test_what_is_not_understood_is_refused(name):
     assert words in sentence(error)
 
 
+def test_a_norm_of_another_width_is_refused():
+    module = convolved(nn.BatchNorm2d(4), nn.ReLU())
+    with pytest.raises(InputError, match="^layer 1 \\(BatchNorm2d\\): has 4 features, and there are 3 units before it"):
+        network_of(module, IMAGE)
+
+
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+@pytest.mark.parametrize(
+    "place, words",
+    [
+        ("", "a torch.nn.Sequential has hooks"),
+        ("1", "a torch.nn.Sequential has hooks"),
+        ("1.0", "layer 1.0 (ReLU): has hooks"),
+        ("2", "layer 2 (Linear): has hooks"),
+    ],
+)
+def test_hooks_are_refused(register, place, words):
+    """For they may change what is computed."""
+    module = nn.Sequential(nn.Linear(64, 4), nn.Sequential(nn.ReLU(), nn.Dropout()), nn.Linear(4, 3))
+    hook = getattr(module.get_submodule(place), register)(lambda *_: None)
+    with pytest.raises(InputError) as error:
+        network_of(module, (64,))
+    assert words in sentence(error)
+    hook.remove()
+    assert network_of(module, (64,)).model.sizes == (64, 4, 3)
+
+
+@pytest.mark.parametrize(
+    "shape", [None, True, 64, 64.0, "64", (64.0,), ("64",), (True,), (0,), (-64,), (), (8, 8), (1, 8.0, 8), {64}]
+)
+def test_what_is_no_shape_is_refused(shape):
+    with pytest.raises(InputError) as error:
+        network_of(within(), shape)
+    assert sentence(error).startswith(f"input_shape {shape}: is no shape")
+
+
 @pytest.mark.parametrize(
     "known, words",
     [
         ({"classes": (1, 2)}, "3 outputs"),
         ({"classes": range(4), "dataset": "mnist"}, "3 outputs"),
+        ({"classes": 3}, "classes 3: the network has 3 outputs"),
+        ({"classes": "357"}, "classes 357: the network has 3 outputs"),
+        ({"classes": (1.0, 2.0, 3.0)}, "different whole numbers"),
+        ({"dataset": "mnist"}, "the network has 3 outputs"),
         ({"dataset": "cifar10"}, "'cifar10'"),
         ({"dataset": ""}, "''"),
     ],
