@@ -7,6 +7,7 @@ from collections import Counter
 import pages.candidates
 import pages.clusterability
 import pages.known_modules
+import pages.other_networks
 import pages.readme
 import pages.similarity
 import pages.specialization
@@ -29,6 +30,7 @@ PAGES = {
     "docs/similarity.md": pages.similarity,
     "docs/clusterability.md": pages.clusterability,
     "docs/speed.md": pages.speed,
+    "docs/other_networks.md": pages.other_networks,
 }
 
 

@@ -1,0 +1,92 @@
+"""What docs/other_networks.md says."""
+
+import statistics
+
+from pages.candidates import candidate_tests, points
+from pages.cells import FIGURES, interval, interval_of, number, p_value, published_values, row, spread_of
+from pages.cells import with_deviation
+from pages.clusterability import below_shuffles, gap_table
+from runs import record, table
+
+from modularity.candidates import NULLS as CANDIDATE_NULLS
+from modularity.rows import grouped
+
+PENALTIES = {"l1": "L1 5e-5", "l2": "L2 5e-5"}
+DATA = {
+    "clusterability_fashion": ("Fashion-MNIST", "with pixels", "clustering_factors_mlp.csv"),
+    "clusterability_cnn_column": ("CNN, MNIST", "convolutions only", "clustering_factors_cnn.csv"),
+}
+"""What the networks of each folder are called among published numbers, the graph of these, and where they stand."""
+
+
+STUDIED = {
+    "digits 3, 5, 7": "200_networks",
+    "digits, held at their means": "200_networks_mean",
+    "Dress, Sandal, Sneaker": "100_fashion",
+    "clothes, held at their means": "100_fashion_mean",
+}
+"""The networks of the first study, and where what was found in them stands."""
+
+
+def accuracies_of(folder):
+    """The mean test accuracy of each condition."""
+    accuracies = {}
+    for about in record(FIGURES / folder / "clusterability.json")["checkpoints"]:
+        for network, test in zip(about["networks"], about["record"]["test"]):
+            accuracies.setdefault(network["condition"], []).append(test["accuracy"])
+    return {condition: f"{number(100 * statistics.mean(values))} %" for condition, values in accuracies.items()}
+
+
+def beside_table(folder):
+    """Two lines per condition, here and published: accuracy, n-cut, that of `layer` copies, gap, how many lie below."""
+    data, graph, source = DATA[folder]
+    accuracies, published = accuracies_of(folder), published_values("Filan et al. 2021")
+    rows = [line for line in table(FIGURES / folder / "clusterability.csv") if line["graph"] == graph]
+    for group in grouped(rows, "condition"):
+        condition = group[0]["condition"]
+        shuffled = number(statistics.mean(float(line["layer_mean"]) for line in group), 3)
+        cells = [condition, "here", accuracies.get(condition, ""), spread_of(group, "n_cut", 3), shuffled]
+        yield row(*cells, spread_of(group, "layer_gap", 3), below_shuffles(group, "layer"))
+        state, *others = condition.split(", ")
+        name = ", ".join([data, state, *(PENALTIES.get(other, other) for other in others), "12 clusters"])
+        values = {what: line for (where, its, what), line in published.items() if (where, its) == (source, name)}
+        if values:
+            below = values["networks below every shuffle, layer"]
+            cells = ["", "published", f"{number(100 * float(values['test accuracy']['value']))} %"]
+            cells += [with_deviation(values["n-cut"], 3), number(values["shuffled n-cut, layer"]["value"], 3)]
+            yield row(*cells, with_deviation(values["gap, layer"], 3), f"{below['value']} of {below['n']}")
+
+
+def candidate_table():
+    """A line per effect and null of the first study's rule: on digits, and on clothes."""
+    for name, folder in STUDIED.items():
+        for test in candidate_tests(folder).values():
+            if test["rule"] == "both":
+                percentile = interval(test["low"], test["median"], test["high"])
+                primary = test["role"] == "primary"
+                p = f"{p_value(test['p'])}, primary" if primary else p_value(test["adjusted_p"])
+                about = name, test["seeds"], test["effect"], CANDIDATE_NULLS[test["among"]]
+                yield row(*about, points(test), percentile, p)
+
+
+def gap_of(folder, condition, null="layer", graph=None):
+    """A gap in words: '-0.888 (-0.921 to -0.854)'."""
+    graph = graph or DATA[folder][1]
+    (line,) = (
+        line
+        for line in table(FIGURES / folder / "clusterability_tests.csv")
+        if (line["graph"], line["condition"], line["shuffle"]) == (graph, condition, null)
+    )
+    return interval_of(line, "gap_", 3, "+")
+
+
+def lines():
+    """Every table row and sentence with numbers."""
+    for folder in DATA:
+        yield from beside_table(folder)
+    for graph in ("with pixels", "without pixels"):
+        yield from gap_table(graph, "clusterability_fashion")
+    for folder in ("clusterability_cnn", "clusterability_cnn_column"):
+        yield from gap_table("convolutions only", folder)
+    yield from gap_table("with pixels", "clusterability_cnn")
+    yield from candidate_table()
