@@ -203,6 +203,7 @@ def refuse_different(networks):
     """Raise InputError unless all networks can be compared with the same untrained ones, layer by layer."""
     traits = {
         "layers": lambda network: network.model.sizes,
+        "images": lambda network: network.model.architecture.input_shape,
         "kernels or poolings": lambda network: network.model.architecture.layers,
         "classes": lambda network: network.data.classes,
         "data sets": lambda network: network.data.name,

@@ -42,7 +42,8 @@ def network_of(module, input_shape, classes=None, dataset=None):
         or len(classes) != outputs
     ):
         wanted = "a list of what each of them stands for, different whole numbers, of data sets from 0 to 9"
-        raise InputError(f"classes {classes}: the network has {outputs} outputs; give {wanted}")
+        given = list(classes) if isinstance(classes, range) else classes
+        raise InputError(f"classes {given}: the network has {outputs} outputs; give {wanted}")
     return Network(model, DataSet(dataset, tuple(classes)))
 
 
@@ -82,9 +83,9 @@ def model_of(module, input_shape):
     shape = tuple(input_shape) if layers[0].kernel else (prod(input_shape),)
     model = Model(Architecture(shape, tuple(layers)))
     for parameter, values in zip(model.parameters(), parameters, strict=True):
-        if not values.isfinite().all():
-            raise InputError("the network has weights that are NaN or infinite; train it again")
         parameter.copy_(values.reshape(parameter.shape))
+        if not parameter.isfinite().all():
+            raise InputError("the network has weights that are NaN or infinite; train it again")
     return model.requires_grad_(False)
 
 
@@ -102,7 +103,7 @@ def _refuse_misplaced(what, layer, kinds, first, flat):
     absent = any(parameter.is_meta for parameter in layer.parameters())
     misplaced = (
         (not understood or partly, f"is not understood; a network is a Sequential of {UNDERSTOOD}"),
-        (hooked or absent, "has hooks, or weights that are not there; make its weights permanent"),
+        (hooked or absent, "has hooks, or weights that are not there; remove hooks and make its weights permanent"),
         (
             units and not first and nn.ReLU not in kinds,
             "there is no ReLU between it and the units before it; put one in",
@@ -159,7 +160,7 @@ def _read_shape(input_shape, layers, what):
     """The shape of what the last layer reads."""
     try:
         return Architecture(tuple(input_shape), tuple(layers)).read[-1]
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, TypeError) as error:
         shape = " x ".join(map(str, input_shape))
         raise InputError(f"{what}: does not fit images of {shape}; name another input_shape") from error
 
@@ -170,7 +171,7 @@ def _weight(layer, read, what):
     if type(layer) is nn.Conv2d and layer.groups > 1:
         blocks = [torch.block_diag(*taps.chunk(layer.groups)) for taps in weight.flatten(2).movedim(2, 0)]
         weight = torch.stack(blocks, dim=-1).unflatten(2, layer.kernel_size)
-    inputs = read[0] if type(layer) is nn.Conv2d else torch.Size(read).numel()
+    inputs = read[0] if type(layer) is nn.Conv2d else prod(read)
     if weight.shape[1] != inputs:
         raise InputError(f"{what}: reads {weight.shape[1]} inputs and is given {inputs}; name the right input_shape")
     return weight
@@ -186,7 +187,7 @@ def _folded(norm, weight, bias, what):
     w' = w g,   b' = (b - mean) g + beta,   g = gamma / sqrt(variance + epsilon)
     """
     if norm.num_features != len(weight):
-        raise InputError(f"{what}: has {norm.num_features} features, and there are {len(weight)} units before it")
+        raise InputError(f"{what}: has {norm.num_features} features for {len(weight)} units before it; give it as many")
     if norm.running_mean is None:
         raise InputError(f"{what}: has no running mean and variance; train it with track_running_stats=True")
     mean, variance = norm.running_mean.double().cpu(), norm.running_var.double().cpu()

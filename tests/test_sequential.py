@@ -641,7 +641,9 @@ def test_what_is_not_understood_is_refused(name):
 
 def test_a_norm_of_another_width_is_refused():
     module = convolved(nn.BatchNorm2d(4), nn.ReLU())
-    with pytest.raises(InputError, match="^layer 1 \\(BatchNorm2d\\): has 4 features, and there are 3 units before it"):
+    with pytest.raises(
+        InputError, match="^layer 1 \\(BatchNorm2d\\): has 4 features for 3 units before it; give it as many"
+    ):
         network_of(module, IMAGE)
 
 
