@@ -14,6 +14,8 @@ from modularity.rows import grouped
 PENALTIES = {"l1": "L1 5e-5", "l2": "L2 5e-5"}
 DATA = {
     "clusterability_fashion": ("Fashion-MNIST", "with pixels", "clustering_factors_mlp.csv"),
+    "clusterability_halves": ("halves", "with pixels", "clustering_factors_mlp.csv"),
+    "clusterability_halves_same": ("halves-same", "with pixels", "clustering_factors_mlp.csv"),
     "clusterability_cnn_column": ("CNN, MNIST", "convolutions only", "clustering_factors_cnn.csv"),
 }
 """What the networks of each folder are called among published numbers, the graph of these, and where they stand."""
@@ -84,8 +86,9 @@ def lines():
     """Every table row and sentence with numbers."""
     for folder in DATA:
         yield from beside_table(folder)
-    for graph in ("with pixels", "without pixels"):
-        yield from gap_table(graph, "clusterability_fashion")
+    for folder in ("clusterability_fashion", "clusterability_halves", "clusterability_halves_same"):
+        yield from gap_table("with pixels", folder)
+        yield from gap_table("without pixels", folder)
     for folder in ("clusterability_cnn", "clusterability_cnn_column"):
         yield from gap_table("convolutions only", folder)
     yield from gap_table("with pixels", "clusterability_cnn")
