@@ -55,12 +55,11 @@ def main(argv=None):
     if args.rescale:
         networks = [network.rescaled() for network in networks]
         trained = networks[: len(trained)]
-    graphs = graphs_of(networks, args.without_pixels)
-    first_graph = graphs[0]
+    first_graph, *others = graphs_of(networks, args.without_pixels)
     if args.lesions:
         refuse_without_images(trained, args.data_dir)
     refuse_unclusterable(networks, args.clusters, first_graph)
-    graphs = [graph for graph in graphs if enough_neurons(networks, args.clusters, graph)]
+    graphs = [first_graph, *(graph for graph in others if enough_neurons(networks, args.clusters, graph))]
     figures = writable_folder(args.figures_dir)
     record = run_record(args, device=args.device, seed=args.seed, checkpoints=abouts)
 

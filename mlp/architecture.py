@@ -220,12 +220,13 @@ def tupled(value):
     return tuple(map(tupled, value)) if isinstance(value, list) else value
 
 
-def over_slices(matrix, weight):
-    """A matrix [..., out, in] in the shape to be multiplied by weights, all of a slice [height, width] by one number.
+def over_slices(numbers, tensor):
+    """Numbers for the first dimensions of a tensor, in the shape to be multiplied by it.
 
-    weight: [..., out, in] or [..., out, in, height, width].
+    So that of weights [..., out, in, height, width] all of a slice are by one number of a matrix [..., out, in], or of
+    maps [units, height, width, n] all of a unit by one of a vector [units].
     """
-    return matrix.reshape(*matrix.shape, *[1] * (weight.ndim - matrix.ndim))
+    return numbers.reshape(*numbers.shape, *[1] * (tensor.ndim - numbers.ndim))
 
 
 def map_means(values):

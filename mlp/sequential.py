@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mlp import InputError
-from mlp.architecture import POOLS, Architecture, Layer
+from mlp.architecture import POOLS, Architecture, Layer, over_slices
 from mlp.checkpoint import save_checkpoint
 from mlp.data import DATA_SETS, DataSet
 from mlp.model import Model
@@ -195,4 +195,4 @@ def _folded(norm, weight, bias, what):
     shift = torch.zeros_like(mean)
     if norm.affine:
         gain, shift = gain * norm.weight.detach().double().cpu(), norm.bias.detach().double().cpu()
-    return weight * gain.view(-1, *[1] * (weight.ndim - 1)), (bias - mean) * gain + shift
+    return weight * over_slices(gain, weight), (bias - mean) * gain + shift

@@ -266,7 +266,7 @@ def train(
 
 def _like(values, parameter):
     """Numbers [networks] in the shape, type and place to be multiplied by stacked parameters."""
-    return values.to(parameter).view(-1, *[1] * (parameter.ndim - 1))
+    return over_slices(values.to(parameter), parameter)
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from operator import itemgetter
 
 import torch
 
-from mlp.architecture import map_means
+from mlp.architecture import map_means, over_slices
 from mlp.model import hits, propagate
 from modularity.tasks import mapped
 
@@ -122,7 +122,7 @@ def _hits_of_maps(model, modules, images, labels, levels, progress):
 
     def silenced(values, layer, mask):
         activations = values.relu()
-        activations[mask] = levels[layer][mask].view(-1, *[1] * (values.ndim - 1))
+        activations[mask] = over_slices(levels[layer][mask], values)
         return activations
 
     def passed_on(start, masks, sums):
@@ -132,7 +132,7 @@ def _hits_of_maps(model, modules, images, labels, levels, progress):
         mask, following = masks[start], start + 1
         # not of the last layer: a difference has the rounding of both its sums, and logits may be equal
         if following < len(widths) and 2 * mask.sum() < len(mask):
-            lost = sums[start][mask].relu() - levels[start][mask].view(-1, *[1] * (sums[start].ndim - 1))
+            lost = sums[start][mask].relu() - over_slices(levels[start][mask], sums[start])
             columns = weights[following][:, mask]
             layer = layers[following]
             lost = layer.pooled(lost)

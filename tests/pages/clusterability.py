@@ -39,13 +39,19 @@ def clusterability_table(graph, folder="clusterability"):
         yield row(*cells)
 
 
+def accuracies_of(folder):
+    """The mean test accuracy of each condition."""
+    accuracies = {}
+    for about in record(FIGURES / folder / "clusterability.json")["checkpoints"]:
+        for network, test in zip(about["networks"], about["record"]["test"]):
+            accuracies.setdefault(network["condition"], []).append(test["accuracy"])
+    return {condition: f"{number(100 * statistics.mean(values))} %" for condition, values in accuracies.items()}
+
+
 def here_table():
     """As `published_clusterability_table`, of the networks here."""
     folder = FIGURES / "clusterability"
-    accuracies = {}
-    for about in record(folder / "clusterability.json")["checkpoints"]:
-        of_networks = [test["accuracy"] for test in about["record"]["test"]]
-        accuracies[about["networks"][0]["condition"]] = f"{number(100 * statistics.mean(of_networks))} %"
+    accuracies = accuracies_of("clusterability")
     rows = [line for line in table(folder / "clusterability.csv") if line["graph"] == "with pixels"]
     for group in grouped(rows, "condition"):
         condition = group[0]["condition"]
@@ -219,9 +225,9 @@ def lesion_sentences():
     yield f"pruned | Fisher p {published} | {p} | reproduced |"
 
 
-def gap(condition, null="layer", folder="clusterability", digits=3):
-    """The gap of a condition, with pixels, and its interval."""
-    key = ("with pixels", condition, null)
+def gap(condition, null="layer", folder="clusterability", digits=3, graph="with pixels"):
+    """The gap of a condition in a graph, and its interval."""
+    key = (graph, condition, null)
     (line,) = (
         line
         for line in table(FIGURES / folder / "clusterability_tests.csv")

@@ -3,10 +3,10 @@
 import statistics
 
 from pages.candidates import candidate_tests, points
-from pages.cells import FIGURES, interval, interval_of, number, p_value, published_values, row, spread_of
+from pages.cells import FIGURES, interval, number, p_value, published_values, row, spread_of
 from pages.cells import with_deviation
-from pages.clusterability import below_shuffles, gap_table
-from runs import record, table
+from pages.clusterability import accuracies_of, below_shuffles, gap, gap_table
+from runs import table
 
 from modularity.candidates import NULLS as CANDIDATE_NULLS
 from modularity.rows import grouped
@@ -28,15 +28,6 @@ STUDIED = {
     "clothes, held at their means": "100_fashion_mean",
 }
 """The networks of the first study, and where what was found in them stands."""
-
-
-def accuracies_of(folder):
-    """The mean test accuracy of each condition."""
-    accuracies = {}
-    for about in record(FIGURES / folder / "clusterability.json")["checkpoints"]:
-        for network, test in zip(about["networks"], about["record"]["test"]):
-            accuracies.setdefault(network["condition"], []).append(test["accuracy"])
-    return {condition: f"{number(100 * statistics.mean(values))} %" for condition, values in accuracies.items()}
 
 
 def beside_table(folder):
@@ -71,15 +62,15 @@ def candidate_table():
                 yield row(*about, points(test), percentile, p)
 
 
-def gap_of(folder, condition, null="layer", graph=None):
-    """A gap in words: '-0.888 (-0.921 to -0.854)'."""
-    graph = graph or DATA[folder][1]
-    (line,) = (
-        line
-        for line in table(FIGURES / folder / "clusterability_tests.csv")
-        if (line["graph"], line["condition"], line["shuffle"]) == (graph, condition, null)
+def sentences():
+    """What the page says of the small convolutional network in words."""
+    pruned, strength, unpruned = (
+        gap(condition, null, "clusterability_cnn", graph="convolutions only")
+        for condition, null in (("pruned", "layer"), ("pruned", "strength"), ("unpruned", "layer"))
     )
-    return interval_of(line, "gap_", 3, "+")
+    yield f"the gap to `layer` copies is {pruned} in the graph of channels"
+    yield f"there the gap is {strength}"
+    yield f"hardly to be told from their `layer` copies: {unpruned}"
 
 
 def lines():
@@ -93,3 +84,4 @@ def lines():
         yield from gap_table("convolutions only", folder)
     yield from gap_table("with pixels", "clusterability_cnn")
     yield from candidate_table()
+    yield from sentences()
