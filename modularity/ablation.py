@@ -108,52 +108,47 @@ def ablated_hits(model, modules, images, labels, levels=None, progress=iter):
 def _hits_of_maps(model, modules, images, labels, levels, progress):
     """The `ablated_hits` of distinct modules where there are convolutions: one after the other, for a batch of images.
 
-    They share what is intact before the first layer of each; and where few channels are silent, what they add to the
-    next layer is taken away from its intact sums.
+    They share what is intact before the first layer of each.
     """
-    layers, widths, classes = model.architecture.layers, model.hidden_sizes, model.sizes[-1]
-    weights, biases = model.weights, model.biases
+    widths, classes = model.hidden_sizes, model.sizes[-1]
     levels = levels.split(widths)
     of_layer = defaultdict(list)
     for row, module in enumerate(modules):
         masks = [mask.to(images.device) for mask in module.split(widths)]
         of_layer[next((layer for layer, mask in enumerate(masks) if mask.any()), len(widths))].append((row, masks))
     correct = torch.zeros(len(modules), classes, dtype=torch.int64)
-
-    def silenced(values, layer, mask):
-        activations = values.relu()
-        activations[mask] = over_slices(levels[layer][mask], values)
-        return activations
-
-    def passed_on(start, masks, sums):
-        """The logits of the batch without what is silent from a layer on."""
-        if start == len(widths):
-            return sums[-1]
-        mask, following = masks[start], start + 1
-        # not of the last layer: a difference has the rounding of both its sums, and logits may be equal
-        if following < len(widths) and 2 * mask.sum() < len(mask):
-            lost = sums[start][mask].relu() - over_slices(levels[start][mask], sums[start])
-            columns = weights[following][:, mask]
-            layer = layers[following]
-            lost = layer.pooled(lost)
-            values = sums[following] - layer.sums(columns, torch.zeros_like(biases[following]), lost)
-        else:
-            values = layers[following].through(
-                weights[following], biases[following], silenced(sums[start], start, mask)
-            )
-        for place in range(following + 1, len(layers)):
-            activations = silenced(values, place - 1, masks[place - 1])
-            values = layers[place].through(weights[place], biases[place], activations)
-        return values
-
     rows = model.architecture.images_at_once(MAP_NUMBERS)
     for some, its_labels in progress(list(zip(images.split(rows), labels.split(rows)))):
         sums = model.values(some)
         for start, members in of_layer.items():
             for row, masks in members:
-                right = hits(passed_on(start, masks, sums), its_labels)
+                right = hits(_logits_without(model, sums, start, masks, levels), its_labels)
                 correct[row] += its_labels[right].bincount(minlength=classes).cpu()
     return correct
+
+
+def _logits_without(model, sums, start, masks, levels):
+    """The logits [outputs, n] where what is silent lies in hidden layer `start`, from 0, and behind it.
+
+    Where few channels of that layer are silent, what they add to the next is taken away from its intact sums.
+    sums: the intact network's, of each layer.  masks, levels: of each hidden layer, who is silent and what it is set to.
+    """
+    if start == len(masks):
+        return sums[-1]
+    layers, weights, biases = model.architecture.layers, model.weights, model.biases
+    known, values, silent = start, sums[start], masks[start]
+    # not of the last layer: a difference has the rounding of both its sums, and logits may be equal
+    if start + 1 < len(masks) and 2 * silent.sum() < len(silent):
+        known = start + 1
+        layer, columns = layers[known], weights[known][:, silent]
+        lost = layer.pooled(values[silent].relu() - over_slices(levels[start][silent], values))
+        values = sums[known] - layer.sums(columns, torch.zeros_like(biases[known]), lost)
+    for place in range(known + 1, len(layers)):
+        activations = values.relu()
+        silent = masks[place - 1]
+        activations[silent] = over_slices(levels[place - 1][silent], values)
+        values = layers[place].through(weights[place], biases[place], activations)
+    return values
 
 
 def _screening(weights, sums, levels, labels):

@@ -23,7 +23,7 @@ def plot_gaps(rows, nulls, clusters):
     graphs = grouped(rows, "graph")
     conditions = list(dict.fromkeys(row["condition"] for row in rows))
     title = f"n-cut of {clusters} clusters, beside that of shuffled copies (left of 0: more clustered)\n"
-    title += f"logarithmic beyond ±{LINEAR_GAPS}, since penalties make gaps of several"
+    title += f"the scale is linear within ±{LINEAR_GAPS}, logarithmic beyond"
     size = 9, 1.5 + 0.21 * len(conditions) * len(nulls)
     figure, [panels] = figure_of(*size, title, columns=len(graphs), sharex=True, sharey=True)
     for axes, its_rows in zip(panels, graphs):
@@ -142,5 +142,5 @@ def draw_matrix(axes, weights, labels, clusters):
     for set_ticks in (axes.set_xticks, axes.set_yticks):
         set_ticks((ends - sizes / 2)[wide], numpy.array(clusters)[wide], fontsize=7)
     bare(axes)
-    axes.set(title=f"mean |w|, {n:,} neurons ordered by cluster", xlabel="cluster", ylabel="cluster")
+    axes.set(title=f"mean |w|, {n:,} units ordered by cluster", xlabel="cluster", ylabel="cluster")
     return image

@@ -62,15 +62,34 @@ def candidate_table():
                 yield row(*about, points(test), percentile, p)
 
 
+CHANNELS = {"folder": "clusterability_cnn", "graph": "convolutions only"}
+COLUMNS = CHANNELS | {"folder": "clusterability_cnn_column"}
+
+
+def claims():
+    """What is published and what is found here, as the last table weighs it: gaps to `layer` copies."""
+    published = published_values("Filan et al. 2021")
+
+    def line(conditions, folder, graph="with pixels"):
+        data, _, source = DATA[folder]
+        theirs = (published[source, f"{data}, {PUBLISHED_NAMES.get(each, each)}, 12 clusters", "gap, layer"] for each in conditions)
+        here = (gap(each, folder=folder, graph=graph) for each in conditions)
+        return f"| {'; '.join(with_deviation(each, 3) for each in theirs)} | {'; '.join(here)} |"
+
+    for condition in (["pruned, dropout"], ["pruned"], ["pruned, l1", "unpruned, l1"], ["pruned, l2", "unpruned, l2"]):
+        yield line(condition, "clusterability_fashion")
+    for folder in ("clusterability_halves", "clusterability_halves_same"):
+        yield line(["pruned"], folder)
+    for conditions in (["pruned"], ["pruned, dropout"], ["unpruned"], ["unpruned, l2", "pruned, l2"]):
+        yield line(conditions, **COLUMNS)
+
+
 def sentences():
-    """What the page says of the small convolutional network in words."""
-    pruned, strength, unpruned = (
-        gap(condition, null, "clusterability_cnn", graph="convolutions only")
-        for condition, null in (("pruned", "layer"), ("pruned", "strength"), ("unpruned", "layer"))
-    )
-    yield f"the gap to `layer` copies is {pruned} in the graph of channels"
-    yield f"there the gap is {strength}"
-    yield f"hardly to be told from their `layer` copies: {unpruned}"
+    """What the page says in words."""
+    for condition, words in (("pruned", "the gap to `layer` copies is {} in the graph of channels"),):
+        yield words.format(gap(condition, **CHANNELS))
+    yield f"there the gap is {gap('pruned', 'strength', **CHANNELS)}"
+    yield f"hardly to be told from their `layer` copies: {gap('unpruned', **CHANNELS)}"
 
 
 def lines():
