@@ -18,6 +18,9 @@ from report.options import Parser, run, selected_networks
 from report.results import print_table, run_record, save_results
 from report.style import save_figure
 
+MOST_NAMED = 50
+"""Candidates that are named on the screen; the files have all."""
+
 TOP = 5
 """Neurons of each layer in the printed table."""
 
@@ -73,7 +76,10 @@ def main(argv=None):
     columns = {"layer": "{layer}", "neuron": "{neuron}", "in-degree": "{in_degree:.2f}"}
     columns |= {"out-degree": "{out_degree:.2f}", "betweenness": "{betweenness:.5f}", "candidate": "{candidate}"}
     print_table(top_neurons(tables[0], candidates[0]), columns)
-    print(f"{len(candidates[0])} candidates: {' '.join(map(neuron_name, candidates[0])) or 'none'}")
+    named = " ".join(map(neuron_name, candidates[0][:MOST_NAMED])) or "none"
+    if (further := len(candidates[0]) - MOST_NAMED) > 0:
+        named += f" and {further} more, in {figures}/centralities.csv"
+    print(f"{len(candidates[0])} candidates: {named}")
     if len(networks) > 1:
         counts = list(map(len, candidates))
         range_of = f"{min(counts)} to {max(counts)}"

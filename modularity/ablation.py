@@ -131,7 +131,7 @@ def _logits_without(model, sums, start, masks, levels):
     """The logits [outputs, n] where what is silent lies in hidden layer `start`, from 0, and behind it.
 
     Where few channels of that layer are silent, what they add to the next is taken away from its intact sums.
-    sums: the intact network's, of each layer.  masks, levels: of each hidden layer, who is silent and what it is set to.
+    sums: the intact network's, per layer.  masks, levels: per hidden layer, who is silent and what it is set to.
     """
     if start == len(masks):
         return sums[-1]

@@ -73,14 +73,20 @@ def strengths(weights):
     return [matrix.detach().double().abs() for matrix in weights]
 
 
-def strongest_edges(weights, per_layer):
-    """The heaviest edges out of each layer but the inputs: (source, target, |w|), at most `per_layer` of each."""
+def strongest_edges(weights, nodes, per_layer):
+    """The heaviest edges between nodes of two layers, at most `per_layer` of each two: (source, target, |w|).
+
+    nodes: {layer: [(layer, index)]}, of consecutive layers.
+    """
     edges = []
-    for layer, strength in enumerate(strengths(weights[1:]), 1):
+    for layer, targets in list(nodes.items())[1:]:
+        sources = nodes[layer - 1]
+        rows, columns = (torch.tensor([index for _, index in some]) for some in (targets, sources))
+        [strength] = strengths([weights[layer - 1].cpu()[rows][:, columns]])
         for place in strength.flatten().argsort(descending=True, stable=True)[:per_layer].tolist():
-            target, source = divmod(place, strength.shape[1])
+            target, source = divmod(place, len(sources))
             if strength[target, source] > 0:
-                edges.append(((layer, source), (layer + 1, target), strength[target, source].item()))
+                edges.append((sources[source], targets[target], strength[target, source].item()))
     return edges
 
 

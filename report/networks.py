@@ -17,6 +17,8 @@ from report.style import BLUE, DASHED, DOTTED, GREY, HALO, OFFSET, RED, YELLOW, 
 
 MOST_LABELS = 24  # names of more neurons than this in one column or panel would lie on top of each other
 MOST_RECEPTIVE_FIELDS = 8
+MOST_DRAWN = 2 * MOST_LABELS  # units of a layer
+MOST_PANELS = 5  # side by side
 EDGES_PER_LAYER = 32
 
 
@@ -67,8 +69,12 @@ def plot_centralities(tables, candidates, limits, quantiles, title):
     alone = len(tables) == 1
     labelled = alone and len(candidates[0]) <= MOST_LABELS
     title += "" if alone else f", {len(tables)} networks"
-    figure, [panels] = figure_of(max(7, 3 * len(limits[0])), 3.6, title, columns=len(limits[0]))
-    for axes, layer in zip(panels, limits[0]):
+    columns = min(MOST_PANELS, len(limits[0]))
+    lines = -(-len(limits[0]) // columns)
+    figure, panels = figure_of(max(7, 3 * columns), 0.6 + 3 * lines, title, lines, columns)
+    for axes in panels.flat[len(limits[0]) :]:
+        axes.remove()
+    for axes, layer in zip(panels.flat, limits[0]):
         points = []
         for table, chosen in zip(tables, candidates):
             nodes = [node for node in table if node[0] == layer]
@@ -76,7 +82,7 @@ def plot_centralities(tables, candidates, limits, quantiles, title):
                 (table[node]["in_degree"], table[node]["betweenness"], node[1], node in chosen) for node in nodes
             ]
         x, y, indices, is_candidate = numpy.transpose(points)
-        for kind, color, marker, name in ((0, GREY, "o", "hidden neuron"), (1, RED, "D", "candidate")):
+        for kind, color, marker, name in ((0, GREY, "o", "hidden unit"), (1, RED, "D", "candidate")):
             some = is_candidate == kind
             axes.scatter(x[some], y[some], 30 if alone else 5, color, marker=marker, label=name, zorder=3)
         if alone:
@@ -89,10 +95,11 @@ def plot_centralities(tables, candidates, limits, quantiles, title):
             height = max(y[place], height + line)  # lest one name lies on top of another
             name = neuron_name((layer, int(indices[place])))
             axes.text(right[place], height, name, va="center", fontsize=8, zorder=4, **HALO)
-        axes.set(title=f"layer {layer} (n = {len(points)} neurons)", xlabel="weighted in-degree (sum of |w|)")
+        axes.set(title=f"layer {layer} (n = {len(points)} units)", xlabel="weighted in-degree (sum of |w|)")
         axes.margins(0.12)
-    panels[0].set_ylabel("betweenness (share of shortest paths)")
-    legend_below(figure, panels[0], columns=4)
+    for line in panels:
+        line[0].set_ylabel("betweenness (share of shortest paths)")
+    legend_below(figure, panels[0, 0], columns=4)
     return figure
 
 
@@ -100,14 +107,21 @@ def plot_centralities(tables, candidates, limits, quantiles, title):
 def plot_network(weights, strengths, shape, table, candidates, classes, title):
     """The network from left to right: receptive fields, hidden neurons, outputs.
 
-    Nodes: area by in-degree relative to the largest of the layer, colour by betweenness, candidates ringed.  Edges: the
-    strongest between two layers.  Inputs: an image of the weights that read them per neuron of the first layer, or per
-    neuron of high in-degree.  weights: of the first layer, [out, in, ...].  strengths: [out, in] per layer.  shape: of
-    an image.  table: centralities per node.  classes: of the outputs.
+    Nodes: area by in-degree relative to the largest of the layer, colour by betweenness, candidates ringed; of wide
+    layers those of high in-degree.  Edges: the strongest between two layers.  Inputs: an image of the weights that read
+    them per neuron of the first layer, or per neuron of high in-degree.  weights: of the first layer, [out, in, ...].
+    strengths: [out, in] per layer.  shape: of an image.  table: centralities per node.  classes: of the outputs.
     """
-    width, height = 10, 5.2  # inches, and the unit of all positions below
     *hidden, output = range(1, max(layer for layer, _ in table) + 1)
-    neurons = {layer: [node for node in table if node[0] == layer] for layer in (*hidden, output)}
+    width, height = max(10, 5 + output), 5.2  # inches, and the unit of all positions below
+    sizes = dict(enumerate(map(len, strengths), 1))
+    most = dict.fromkeys(hidden, MOST_DRAWN) | {output: MOST_LABELS}
+
+    def in_degree(node):
+        return table[node]["in_degree"]
+
+    neurons = {layer: [(layer, index) for index in range(size)] for layer, size in sizes.items()}
+    neurons = {layer: sorted(sorted(nodes, key=in_degree)[-most[layer] :]) for layer, nodes in neurons.items()}
     left_to_right = dict(zip(neurons, numpy.linspace(3, width - 1.2, len(neurons))))
     position = {}
     for layer, nodes in neurons.items():
@@ -118,15 +132,15 @@ def plot_network(weights, strengths, shape, table, candidates, classes, title):
     figure, [[axes]] = figure_of(width, height + 0.7, title)
     axes.axis("off")
 
-    edges = strongest_edges(strengths, EDGES_PER_LAYER)
+    edges = strongest_edges(strengths, neurons, EDGES_PER_LAYER)
     lines = [(position[source], position[target]) for source, target, _ in edges]
     strength = numpy.array([weight for _, _, weight in edges])
     edge = {"color": GREY, "alpha": 0.6}
     axes.add_collection(LineCollection(lines, linewidths=4 * strength / strength.max(initial=1), **edge))
 
     largest_area = 450 if max(map(len, neurons.values())) <= MOST_LABELS else 40  # square points
-    largest = {layer: max(table[node]["in_degree"] for node in nodes) or 1 for layer, nodes in neurons.items()}
-    areas = [largest_area * table[node]["in_degree"] / largest[node[0]] for node in position]
+    largest = {layer: max(map(in_degree, nodes)) or 1 for layer, nodes in neurons.items()}
+    areas = [largest_area * in_degree(node) / largest[node[0]] for node in position]
     colors = [table[node]["betweenness"] for node in position]
     ring, rim = (RED, largest_area**0.5 / 30 + 1.2), ("white", 0.3)
     edgecolors, linewidths = zip(*(ring if node in candidates else rim for node in position))
@@ -134,7 +148,7 @@ def plot_network(weights, strengths, shape, table, candidates, classes, title):
     nodes = axes.scatter(*zip(*position.values()), areas, colors, **look)
     figure.colorbar(nodes, ax=axes, label="betweenness (share of shortest paths)", fraction=0.025, pad=0.01)
 
-    shown = sorted(sorted(neurons[1], key=lambda node: -table[node]["in_degree"])[:MOST_RECEPTIVE_FIELDS])
+    shown = sorted(sorted(neurons[1], key=in_degree)[-MOST_RECEPTIVE_FIELDS:])
     half = 0.45 * height / max(len(shown), MOST_RECEPTIVE_FIELDS)  # of the side of an image
     kinds = ("units", "kernels") if weights.ndim == 4 else ("neurons", "receptive fields")
     receptive_fields = as_images(weights.detach().cpu(), shape).numpy()
@@ -148,22 +162,25 @@ def plot_network(weights, strengths, shape, table, candidates, classes, title):
         axes.annotate(neuron_name(node), (1 - half - 0.08, middle), ha="right", va="center")
     axes.set(xlim=(0, width), ylim=(0, height + 0.5))  # last, for imshow fits them to its image
 
-    which = "" if len(shown) == len(neurons[1]) else f", {len(shown)} of {len(neurons[1])}"
+    which = "" if len(shown) == sizes[1] else f", {len(shown)} of {sizes[1]}"
     axes.text(1, height + 0.1, f"{kinds[1]}{which}\n(blue < 0 < red)", ha="center")
-    for layer in hidden:
-        axes.text(left_to_right[layer], height + 0.1, f"layer {layer}\n{len(neurons[layer])} {kinds[0]}", ha="center")
-    axes.text(left_to_right[output], height + 0.1, "output", ha="center")
+    for layer, nodes in neurons.items():
+        drawn = "" if len(nodes) == sizes[layer] else f"{len(nodes)} of "
+        name = f"layer {layer}" if layer < output else "output"
+        axes.text(left_to_right[layer], height + 0.1, f"{name}\n{drawn}{sizes[layer]} {kinds[0]}", ha="center")
     for node in neurons[output]:
         axes.annotate(classes[node[1]], position[node], (16, 0), va="center", **OFFSET)
     for layer in hidden:
         wide = len(neurons[layer]) > MOST_LABELS
         above, size = (5, 6) if wide else (13, 8)
         look = {"ha": "center", "fontsize": size, **OFFSET, **HALO}
-        for node in set(neurons[layer]) & set(candidates) if wide else neurons[layer]:
+        named = neurons[layer] if not wide else [node for node in neurons[layer] if node in candidates]
+        for node in named if len(named) <= MOST_LABELS else ():
             axes.annotate(neuron_name(node), position[node], (0, above), **look)
     axes.scatter([], [], s=80, facecolors="none", edgecolors=RED, linewidths=2, label="candidate")
     axes.scatter([], [], s=80, color=GREY, label="area: in-degree, relative to the layer's largest")
-    name = f"the {EDGES_PER_LAYER} strongest edges between layers, width: |w| (to {strength.max(initial=0):.2f})"
+    between = "layers" if len(position) == sum(sizes.values()) else "units drawn"
+    name = f"the {EDGES_PER_LAYER} strongest edges between {between}, width: |w| (to {strength.max(initial=0):.2f})"
     axes.plot([], [], **edge, linewidth=4, label=name)
     legend_below(figure, axes, columns=3)
     return figure

@@ -9,11 +9,13 @@ from matplotlib.collections import PathCollection
 
 from mlp.data import DataSet
 from modularity.agreement import agreement_rows, pooled_modularity
+from modularity.centrality import centralities
+from modularity.graph import neuron_graph, neuron_name
 from modularity.similarity import MEASURES
 from report.candidates import plot_ablation
 from report.clusters import plot_clusters, plot_gaps
 from report.lesions import plot_class_changes, plot_lesions, plot_optimal_images
-from report.networks import plot_centralities
+from report.networks import plot_centralities, plot_network
 from report.similarity import plot_agreement, plot_modularity
 
 NULLS = {"layer": "all shuffled", "layer_nonzero": "in their places", "strength": "strengths kept"}
@@ -173,6 +175,28 @@ def test_candidates_are_named_and_their_names_keep_apart():
     assert min(heights.values()) == 0.2
     [axes] = plot_centralities([table] * 2, [candidates] * 2, [limits] * 2, (0.5, 0.5), "title").axes
     assert not axes.texts
+
+
+def test_a_wide_and_deep_network_stays_readable():
+    """Of wide layers those of the highest in-degree are drawn, and layers that do not fit into a line begin another."""
+    sizes = 4, 60, 70, *7 * [3], 30
+    generator = torch.Generator().manual_seed(0)
+    strengths = [torch.rand(after, before, generator=generator) for before, after in zip(sizes, sizes[1:])]
+    table = centralities(neuron_graph(strengths))
+    chosen = sorted((node for node in table if node[0] == 1), key=lambda node: table[node]["in_degree"])[-2:]
+    names = [str(output) for output in range(30)]
+    axes = plot_network(strengths[0], strengths, (1, 2, 2), table, chosen, names, "title").axes[0]
+    written = [text.get_text() for text in axes.texts]
+    assert {"layer 1\n48 of 60 neurons", "layer 2\n48 of 70 neurons", "layer 3\n3 neurons"} < set(written)
+    assert {neuron_name(node) for node in chosen} < set(written)
+    drawn = axes.collections[1].get_offsets()
+    assert len(drawn) == 48 + 48 + 7 * 3 + 24
+    outputs = sorted(range(30), key=lambda index: table[10, index]["in_degree"])
+    assert set(map(str, outputs[-24:])) < set(written) and not set(map(str, outputs[:6])) & set(written)
+    limits = {layer: (0.0, 1.0) for layer in range(1, 10)}
+    figure = plot_centralities([table], [[]], [limits], (0.5, 0.5), "title")
+    assert [axes.get_title().split(" (")[0] for axes in figure.axes] == [f"layer {layer}" for layer in limits]
+    assert figure.get_figwidth() <= 15
 
 
 def modularity_rows():

@@ -48,14 +48,17 @@ def test_weights_that_are_not_finite_are_refused(value):
             measure([torch.ones(2, 2), torch.tensor([[1.0, value]])])
 
 
-def test_strongest_edges_leave_the_inputs_out():
+def test_strongest_edges_between_some_nodes():
     weights = [torch.full((2, 3), 9.0), torch.tensor([[1.0, -3.0], [2.0, 0.0]]), torch.tensor([[0.5, 0.25]])]
-    assert strongest_edges(weights, per_layer=2) == [
+    nodes = {layer: [(layer, index) for index in range(size)] for layer, size in ((1, 2), (2, 2), (3, 1))}
+    assert strongest_edges(weights, nodes, per_layer=2) == [
         ((1, 1), (2, 0), 3.0),
         ((1, 0), (2, 1), 2.0),
         ((2, 0), (3, 0), 0.5),
         ((2, 1), (3, 0), 0.25),
     ]
+    nodes[2] = [(2, 1)]
+    assert strongest_edges(weights, nodes, per_layer=2) == [((1, 0), (2, 1), 2.0), ((2, 1), (3, 0), 0.25)]
 
 
 shapes = st.lists(st.integers(1, 5), min_size=2, max_size=5)

@@ -40,14 +40,18 @@ def beside_table(folder):
         shuffled = number(statistics.mean(float(line["layer_mean"]) for line in group), 3)
         cells = [condition, "here", accuracies.get(condition, ""), spread_of(group, "n_cut", 3), shuffled]
         yield row(*cells, spread_of(group, "layer_gap", 3), below_shuffles(group, "layer"))
-        state, *others = condition.split(", ")
-        name = ", ".join([data, state, *(PENALTIES.get(other, other) for other in others), "12 clusters"])
+        name = published_name(data, condition)
         values = {what: line for (where, its, what), line in published.items() if (where, its) == (source, name)}
         if values:
             below = values["networks below every shuffle, layer"]
             cells = ["", "published", f"{number(100 * float(values['test accuracy']['value']))} %"]
             cells += [with_deviation(values["n-cut"], 3), number(values["shuffled n-cut, layer"]["value"], 3)]
             yield row(*cells, with_deviation(values["gap, layer"], 3), f"{below['value']} of {below['n']}")
+
+
+def published_name(data, condition):
+    """'Fashion-MNIST, pruned, L1 5e-5, 12 clusters'"""
+    return ", ".join([data, *(PENALTIES.get(word, word) for word in condition.split(", ")), "12 clusters"])
 
 
 def candidate_table():
@@ -62,34 +66,30 @@ def candidate_table():
                 yield row(*about, points(test), percentile, p)
 
 
-CHANNELS = {"folder": "clusterability_cnn", "graph": "convolutions only"}
-COLUMNS = CHANNELS | {"folder": "clusterability_cnn_column"}
-
-
 def claims():
     """What is published and what is found here, as the last table weighs it: gaps to `layer` copies."""
     published = published_values("Filan et al. 2021")
 
-    def line(conditions, folder, graph="with pixels"):
-        data, _, source = DATA[folder]
-        theirs = (published[source, f"{data}, {PUBLISHED_NAMES.get(each, each)}, 12 clusters", "gap, layer"] for each in conditions)
+    def line(folder, *conditions):
+        data, graph, source = DATA[folder]
+        theirs = (published[source, published_name(data, each), "gap, layer"] for each in conditions)
         here = (gap(each, folder=folder, graph=graph) for each in conditions)
         return f"| {'; '.join(with_deviation(each, 3) for each in theirs)} | {'; '.join(here)} |"
 
-    for condition in (["pruned, dropout"], ["pruned"], ["pruned, l1", "unpruned, l1"], ["pruned, l2", "unpruned, l2"]):
-        yield line(condition, "clusterability_fashion")
+    for conditions in (["pruned, dropout"], ["pruned"], ["pruned, l1", "unpruned, l1"], ["pruned, l2", "unpruned, l2"]):
+        yield line("clusterability_fashion", *conditions)
     for folder in ("clusterability_halves", "clusterability_halves_same"):
-        yield line(["pruned"], folder)
+        yield line(folder, "pruned")
     for conditions in (["pruned"], ["pruned, dropout"], ["unpruned"], ["unpruned, l2", "pruned, l2"]):
-        yield line(conditions, **COLUMNS)
+        yield line("clusterability_cnn_column", *conditions)
 
 
 def sentences():
     """What the page says in words."""
-    for condition, words in (("pruned", "the gap to `layer` copies is {} in the graph of channels"),):
-        yield words.format(gap(condition, **CHANNELS))
-    yield f"there the gap is {gap('pruned', 'strength', **CHANNELS)}"
-    yield f"hardly to be told from their `layer` copies: {gap('unpruned', **CHANNELS)}"
+    channels = {"folder": "clusterability_cnn", "graph": "convolutions only"}
+    yield f"the gap to `layer` copies is {gap('pruned', **channels)} in the graph of channels"
+    yield f"there the gap is {gap('pruned', 'strength', **channels)}"
+    yield f"hardly to be told from their `layer` copies: {gap('unpruned', **channels)}"
 
 
 def lines():
@@ -103,4 +103,5 @@ def lines():
         yield from gap_table("convolutions only", folder)
     yield from gap_table("with pixels", "clusterability_cnn")
     yield from candidate_table()
+    yield from claims()
     yield from sentences()
