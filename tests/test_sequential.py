@@ -12,13 +12,17 @@ from runs import ABLATION, CLUSTERING, table
 from test_bad_input import sentence_of
 from torch import nn
 from torch.nn.utils import prune
+from torchvision.models.vgg import cfgs, make_layers
 
 from mlp import InputError
 from mlp.architecture import dense
 from mlp.data import DataSet
 from mlp.network import load_records, refuse_different
 from mlp.sequential import network_of, save_network
+from modularity.centrality import betweenness
 from modularity.clusterability import CONVOLUTIONS, WITH_PIXELS
+from modularity.clustering import n_cut, spectral_clusters
+from modularity.graph import weight_adjacency
 
 
 def lively(module, input_shape, seed=0):
@@ -49,6 +53,18 @@ def assert_equal_outputs(module, input_shape, seed=0):
     torch.testing.assert_close(network.model(images.flatten(1)), expected, rtol=1e-5, atol=1e-5)
     assert network.data == DataSet(None, tuple(range(expected.shape[1])))
     return network
+
+
+def test_torchvision_s_vgg_is_understood():
+    """The convolutions of VGG-11 with batch normalisation, as torchvision makes them, with one layer behind them."""
+    features = make_layers(cfgs["A"], batch_norm=True)
+    module = nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
+    network = assert_equal_outputs(module, (3, 64, 64))
+    assert network.model.sizes == (3, 64, 128, 256, 256, *4 * [512], 10)
+    first, *_, last = betweenness(network.strengths)
+    assert not first.any() and not last.any()
+    adjacency = weight_adjacency(network.strengths)
+    assert 1 < n_cut(adjacency, spectral_clusters(adjacency, k=12, seed=0)) < 12
 
 
 SHARED = nn.ReLU()
