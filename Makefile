@@ -136,12 +136,10 @@ images: .venv/installed
 	$(CANDIDATES) mlp/100_fashion/mlp_fashion357.pt --ablate-to mean --figures-dir figures/100_fashion_mean
 
 CNN = $(BIN)/python train.py --separate-batches --recipe filan-cnn --epochs 2 --pruning-epochs 2
-CNNS = $(call BOTH,cnn cnn_dropout cnn_l2,cnn_mnist)
+CNNS = $(call BOTH,cnn,cnn_mnist)
 
 convolutions: .venv/installed
 	$(CNN) --networks 10 --save-dir mlp/cnn --figures-dir figures/cnn
-	$(CNN) --dropout 0.5 --networks 3 --save-dir mlp/cnn_dropout --figures-dir figures/cnn_dropout
-	$(CNN) --l2 5e-5 --networks 3 --save-dir mlp/cnn_l2 --figures-dir figures/cnn_l2
 	$(CLUSTERABLE) $(CNNS) --figures-dir figures/clusterability_cnn
 	$(CLUSTERABLE) $(CNNS) --kernel-norm column --figures-dir figures/clusterability_cnn_column
 

@@ -50,11 +50,12 @@ def main(argv=None):
     networks, abouts = selected_conditions(args)
     refuse_few_neurons(networks, args.clusters if {"weights", "activations"} & set(args.definitions) else ())
     refuse_untestable(networks, args.power)
-    refuse_without_images(networks, args.data_dir, (False, True))
+    planted = [network for network in networks if network.groups is not None]
+    if planted or args.power or set(args.definitions) != {"weights"}:
+        refuse_without_images(networks, args.data_dir, (False, True))
     figures = writable_folder(args.figures_dir)
     record = run_record(args, device=args.device, seed=args.seed, checkpoints=abouts)
     where = args.data_dir, args.device, args.jobs
-    planted = [network for network in networks if network.groups is not None]
     ordinary = [network for network in networks if is_ordinary(network)]
 
     rows, agreements = [], []

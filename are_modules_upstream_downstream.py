@@ -45,8 +45,8 @@ def main(argv=None):
     args = parse_args(argv)
     networks, abouts = selected_conditions(args)
     refuse_different(networks)
-    figures = writable_folder(args.figures_dir)
     images, labels = networks[0].load(False, args.data_dir, args.device)
+    figures = writable_folder(args.figures_dir)
     models = [network.model.to(args.device) for network in networks]
     _, right = evaluate(*stacked(models), images, labels, models[0].architecture)
     accuracies = right.double().mean(1).tolist()

@@ -64,7 +64,7 @@ def main(argv=None):
         for node, row in table.items()
     ]
     save_results(figures / "centralities", rows, run_record(args, engine=engine, checkpoint=about, **overlap))
-    title = f"{'-'.join(map(str, first.model.sizes))} network, {first.data}{', rescaled' * args.rescale}"
+    title = f"{first.model.architecture} network, {first.data}{', rescaled' * args.rescale}"
     limits = [candidate_limits(table, *quantiles) for table in tables]
     save_figure(plot_centralities(tables, candidates, limits, quantiles, title), figures / "centralities")
     if len(networks) > 1:

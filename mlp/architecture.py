@@ -30,7 +30,8 @@ class Layer:
     """A layer of units, and how they read the layer before.
 
     units: how many neurons or channels.  kernel: height and width of a convolution's window; None where each unit reads
-    all there is.  stride, padding, dilation: those of the window, down and across.
+    all there is.  stride, padding, dilation: those of the window, down and across.  groups: into how many parts the
+    channels fall, each of which reads only its own part of those before; weights between them are zero.
     pools: poolings of the maps before, after their ReLU: the names in torch.nn of some of POOLS, with their arguments.
     """
 
@@ -39,6 +40,7 @@ class Layer:
     stride: tuple = (1, 1)
     padding: tuple = (0, 0)
     dilation: tuple = (1, 1)
+    groups: int = 1
     pools: tuple = ()
 
     def pooled(self, maps):
@@ -207,9 +209,12 @@ def from_description(description):
             known = {kind.__name__: names for kind, names in POOLS.items()}
             if not all(set(dict(arguments)) <= set(known[name]) for name, arguments in pools):
                 raise ValueError("unknown pooling")
-            layers.append(Layer(*numbers([layer["units"]], 1), kernel, **window, pools=pools))
+            units, groups = numbers([layer["units"], layer.get("groups", 1)], 1)
+            layers.append(Layer(units, kernel, **window, groups=groups, pools=pools))
         architecture = Architecture(numbers(description["input_shape"], 1), tuple(layers))
-        architecture.weight_shapes  # which tells whether layers fit together
+        for layer, (_, inputs, *_) in zip(layers, architecture.weight_shapes):  # which tell whether layers fit together
+            if layer.units % layer.groups or inputs % layer.groups:
+                raise ValueError("no groups")
         return architecture
     except (KeyError, TypeError, IndexError, RuntimeError, AttributeError, OverflowError) as error:
         raise ValueError("no architecture") from error

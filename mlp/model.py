@@ -6,7 +6,7 @@ from math import prod
 import torch
 from torch import nn
 
-from mlp.architecture import DENSE, Architecture, dense, map_means
+from mlp.architecture import DENSE, Architecture, dense, map_means, over_slices
 from mlp.planting import clusterable_groups, plant_softly
 
 INITS = "default", "glorot", "clusterable"
@@ -119,7 +119,19 @@ def initial_model(architecture, seed, init="default"):
                 nn.init.zeros_(layer.bias)
         if init == "clusterable":
             plant_softly(model.weights, clusterable_groups(model.sizes, seed))
+        for layer, its_kind in zip(model.layers, model.architecture.layers):
+            if its_kind.groups > 1:
+                _part(layer, its_kind.groups)
     return model
+
+
+@torch.no_grad()
+def _part(layer, groups):
+    """Make initial weights those of a grouped convolution, as PyTorch draws them: larger where a unit reads less."""
+    out, into = layer.weight.shape[:2]
+    within = torch.block_diag(*torch.ones(groups, out // groups, into // groups))
+    layer.weight.mul_(over_slices(within, layer.weight)).mul_(groups**0.5)
+    layer.bias.mul_(groups**0.5)
 
 
 def stacked(models):

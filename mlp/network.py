@@ -75,14 +75,18 @@ class Network:
         return self.data.shape if self.data.name and prod(self.data.shape) == prod(reads) else reads
 
     def load(self, train, data_dir, device="cpu"):
-        """The images and labels of its DataSet.  Raises InputError as that, or if it reads images of another size."""
+        """The images and labels of its DataSet.  Raises InputError as that, or as `refuse_other_images`."""
+        self.refuse_other_images()
+        return self.data.load(train, data_dir, device)
+
+    def refuse_other_images(self):
+        """Raise InputError if it reads images of another size than those of its DataSet."""
         reads, given = self.model.architecture.input_shape, self.data.shape
         fits = reads == given if self.model.architecture.convolutions else prod(reads) == prod(given)
         if self.data.name and not fits:
             its, theirs = (" x ".join(map(str, shape)) for shape in (reads, given))
             wrong = f"reads images of {its} and those of {self.data.name} are {theirs}"
-            raise InputError(f"{self.name}: {wrong}; name its own --dataset")
-        return self.data.load(train, data_dir, device)
+            raise InputError(f"{self.name}: {wrong}; name its own --dataset, or save it without one")
 
     def rescaled(self):
         """The same network in its canonical form."""
@@ -165,9 +169,15 @@ def _classes(path, about, dataset, chosen, outputs):
             remedy = "leave --classes out, or name another checkpoint"
             raise InputError(f"--classes {_spelled(chosen)}: {path} was trained on {_spelled(said)}; {remedy}")
         chosen = tuple(said)
-    elif dataset is None and chosen is None:
-        return tuple(range(outputs))
-    chosen = chosen or DEFAULT_CLASSES
+    elif chosen is None:
+        if dataset is None:
+            return tuple(range(outputs))
+        chosen = tuple(range(10)) if "dataset" in about else DEFAULT_CLASSES  # saved by an owner who left them open
+        if len(chosen) != outputs:
+            remedy = "name their classes in order with --classes"
+            if outputs > 10:
+                remedy = "save it by mlp.sequential.save_network, which can leave that open, and leave --dataset out"
+            raise InputError(f"{path}: does not say what its {outputs} outputs stand for; {remedy}")
     if len(chosen) != outputs:
         remedy = "name the class that each output stands for, in order"
         raise InputError(f"--classes {_spelled(chosen)}: {path} has {outputs} outputs; {remedy}")

@@ -44,7 +44,9 @@ def network_of(module, input_shape, classes=None, dataset=None):
         wanted = "a list of what each of them stands for, different whole numbers, of data sets from 0 to 9"
         given = list(classes) if isinstance(classes, range) else classes
         raise InputError(f"classes {given}: the network has {outputs} outputs; give {wanted}")
-    return Network(model, DataSet(dataset, tuple(classes)))
+    network = Network(model, DataSet(dataset, tuple(classes)))
+    network.refuse_other_images()
+    return network
 
 
 def save_network(path, module, input_shape, classes=None, dataset=None):
@@ -68,14 +70,15 @@ def model_of(module, input_shape):
         flat = nn.Flatten in kinds or (layers[-1].kernel is None if layers else len(input_shape) == 1)
         _refuse_misplaced(what, layer, kinds, not layers, flat)
         if type(layer) in NORMS:
-            pools = [(type(pool).__name__, _arguments(pool)) for pool in passed if type(pool) in POOLS]
-            layers.append(_layer(layer, tuple(pools), what))
+            layers.append(_layer(layer, _pools(passed), what))
             parameters += [_weight(layer, _read_shape(input_shape, layers, what), what), _bias(layer)]
             passed = [layer]
         elif type(layer) not in INERT:
             if type(layer) in NORMS.values():
                 parameters[-2:] = _folded(layer, *parameters[-2:], what)
             passed.append(layer)
+            if type(layer) in POOLS:
+                _refuse_unfit(input_shape, layers, _pools(passed), what)
     if len(layers) < 2 or layers[-1].kernel or layers[-1].units < 2 or nn.ReLU in map(type, passed):
         raise InputError(
             "the network needs hidden units, and at its end a Linear layer, whose values are two outputs or more"
@@ -97,13 +100,18 @@ def _refuse_misplaced(what, layer, kinds, first, flat):
     kind = type(layer)
     units, norm = kind in NORMS, kind in NORMS.values()
     averaged = nn.ReLU not in kinds and {nn.AvgPool2d, nn.AdaptiveAvgPool2d} & set(kinds)
-    partly = kind is nn.Flatten and (layer.start_dim, layer.end_dim) != (1, -1)
     understood = units or norm or kind in (*POOLS, *INERT, nn.ReLU, nn.Flatten)
+    if not understood or "forward" in vars(layer):
+        raise InputError(f"{what}: is not understood; a network is a Sequential of {UNDERSTOOD}")
+    dimensions = 2 if flat else 4
+    partly = kind is nn.Flatten and (layer.start_dim % dimensions, layer.end_dim % dimensions) != (1, dimensions - 1)
     hooked = layer._forward_pre_hooks or layer._forward_hooks
-    absent = any(parameter.is_meta for parameter in layer.parameters())
+    parameters = list(layer.parameters())
+    absent = any(parameter.is_meta for parameter in parameters)
     misplaced = (
-        (not understood or partly, f"is not understood; a network is a Sequential of {UNDERSTOOD}"),
+        (partly, "flattens some dimensions only, or images together; use Flatten()"),
         (hooked or absent, "has hooks, or weights that are not there; remove hooks and make its weights permanent"),
+        (any(parameter.is_complex() for parameter in parameters), "has complex weights; use real ones"),
         (
             units and not first and nn.ReLU not in kinds,
             "there is no ReLU between it and the units before it; put one in",
@@ -119,6 +127,10 @@ def _refuse_misplaced(what, layer, kinds, first, flat):
         (kind is nn.ReLU and averaged, "an average before it is not understood; put that behind it"),
         (kind in POOLS and flat, "pools what is flat, which is not understood; leave it out"),
         (getattr(layer, "return_indices", False), "returns indices, which is not understood; leave return_indices out"),
+        (
+            (getattr(layer, "divisor_override", None) or 1) < 0,
+            "divides by less than nothing; leave divisor_override out",
+        ),
     )
     for holds, reason in misplaced:
         if holds:
@@ -143,17 +155,43 @@ def _in_order(module, prefix=""):
 def _layer(layer, pools, what):
     """The Layer that a Linear or Conv2d is."""
     if type(layer) is nn.Linear:
-        return Layer(layer.out_features, pools=pools)
+        return Layer(int(layer.out_features), pools=pools)
     reach = [step * (size - 1) for step, size in zip(layer.dilation, layer.kernel_size)]
     paddings = {"valid": (0, 0), "same": tuple(total // 2 for total in reach)}
-    if layer.padding_mode != "zeros" or layer.padding == "same" and any(total % 2 for total in reach):
+    padding = paddings[layer.padding] if isinstance(layer.padding, str) else layer.padding
+    uneven = layer.padding == "same" and any(total % 2 for total in reach)
+    if uneven or any(padding) and layer.padding_mode != "zeros":
         raise InputError(f"{what}: its maps are padded by more than the same number of zeros on all sides; change that")
-    padding = paddings.get(layer.padding, layer.padding) if isinstance(layer.padding, str) else layer.padding
-    return Layer(layer.out_channels, layer.kernel_size, layer.stride, padding, layer.dilation, pools)
+    window = map(_plain, (layer.kernel_size, layer.stride, padding, layer.dilation))
+    return Layer(int(layer.out_channels), *window, int(layer.groups), pools)
 
 
-def _arguments(pool):
-    return tuple((key, getattr(pool, key)) for key in POOLS[type(pool)])
+def _pools(passed):
+    """The poolings among some layers, as a Layer has them."""
+    return tuple(
+        (type(pool).__name__, tuple((key, _plain(getattr(pool, key))) for key in POOLS[type(pool)]))
+        for pool in passed
+        if type(pool) in POOLS
+    )
+
+
+def _plain(argument):
+    """Whole numbers of other kinds, which JSON has no word for, as Python's; lists as tuples."""
+    if isinstance(argument, (tuple, list)):
+        return tuple(map(_plain, argument))
+    return argument if argument is None or isinstance(argument, bool) else int(argument)
+
+
+def _refuse_unfit(input_shape, layers, pools, what):
+    """Raise InputError if the last of some poolings does not fit the maps before it."""
+    maps = Architecture(tuple(input_shape), tuple(layers)).shapes[-1] if layers else tuple(input_shape)
+    try:
+        fits = 0 not in Layer(0, pools=pools).pooled(torch.empty(*maps, 0)).shape[:-1]
+    except (RuntimeError, ValueError, TypeError):
+        fits = False
+    if not fits:
+        shape = " x ".join(map(str, maps[1:]))
+        raise InputError(f"{what}: does not fit maps of {shape}; choose a smaller window, or name another input_shape")
 
 
 def _read_shape(input_shape, layers, what):

@@ -373,7 +373,7 @@ def _dropout_factors(architecture, images, noise, running):
 def evaluate(weights, biases, images, labels, architecture):
     """Cross-entropy in nats, and whether the argmax is right, of stacked networks and all images: two [networks, n]."""
     held = BATCH_NUMBERS if images.device.type == "cpu" else GPU_NUMBERS
-    rows = max(1, held // (len(weights[0]) * prod(architecture.shapes[0])))  # in batches of bounded memory
+    rows = architecture.images_at_once(held // len(weights[0]))  # in batches of bounded memory
     losses, right = [], []
     for some, its_labels in zip(images.split(rows), labels.split(rows)):
         logits = propagate(weights, biases, architecture.entered(some), None, True, architecture.layers)[-1]

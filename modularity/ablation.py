@@ -141,7 +141,9 @@ def _logits_without(model, sums, start, masks, levels):
     if start + 1 < len(masks) and 2 * silent.sum() < len(silent):
         known = start + 1
         layer, columns = layers[known], weights[known][:, silent]
-        lost = layer.pooled(values[silent].relu() - over_slices(levels[start][silent], values))
+        heard = values[silent].relu()
+        level = over_slices(levels[start][silent], values).expand_as(heard)
+        lost = layer.pooled(heard) - layer.pooled(level)
         values = sums[known] - layer.sums(columns, torch.zeros_like(biases[known]), lost)
     for place in range(known + 1, len(layers)):
         activations = values.relu()

@@ -80,7 +80,7 @@ def enough_neurons(networks, clusters, graph):
 
 def full_name(network):
     """'784-8-8-8-3 network 0, trained'"""
-    return f"{'-'.join(map(str, network.model.sizes))} network {network.number}, {network.condition}"
+    return f"{network.model.architecture} network {network.number}, {network.condition}"
 
 
 def clustered(networks, clusters, shuffles, seed, jobs, graph):

@@ -93,8 +93,10 @@ def found_partitions(networks, families, clusters, seed, data_dir, device, jobs)
 def partitions_of(network, names, clusters, seed, data_dir, device):
     """The partitions of one network, as of `found_partitions`: a task.  names: of DEFINITIONS."""
     network.model.to(device)
-    training_images = activation_images(network, seed, data_dir).to(device)
-    test_images, _ = network.load(False, data_dir, device)
+    training_images = test_images = None
+    if any(FAMILY_OF[name] != "weights" for name in names):
+        training_images = activation_images(network, seed, data_dir).to(device)
+        test_images, _ = network.load(False, data_dir, device)
     asked = sorted({*clusters, group_count(network)} - {0})
     labels = {}
     for k, name in product([*asked, None], names):  # one k after the other, which local and global partitions share

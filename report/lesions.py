@@ -172,10 +172,10 @@ def draw_class_changes(axes, rows, data, norm):
     """A line per sub-module, a column per class; the points that are lost are written in."""
     table = 100 * numpy.transpose([column(rows, f"change_{label}") for label in data.classes])
     image = axes.imshow(table, "RdBu", norm, aspect="auto")
-    for place, label in zip(*numpy.nonzero(table <= -1)):
-        change = table[place, label]
+    for place, position in zip(*numpy.nonzero(table <= -1)):
+        change = table[place, position]
         color = style.ink(image.to_rgba(change))
-        axes.text(label, place, f"{-change:.0f}", **style.CENTERED, fontsize=6, color=color)
+        axes.text(position, place, f"{-change:.0f}", **style.CENTERED, fontsize=6, color=color)
     names = [f"{row['cluster']}{'*' if row['category'] == 'worse' else ''} ({row['neurons']})" for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=7)
     names = list(map(data.short_name, data.classes))

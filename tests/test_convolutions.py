@@ -88,6 +88,12 @@ TINY = Architecture(
     (2, 5, 5),
     (Layer(3, (3, 3), padding=(1, 1)), Layer(4, (2, 2), stride=(2, 2)), Layer(3, pools=HALVED), Layer(3)),
 )
+PADDED = (
+    ("AvgPool2d", (("kernel_size", 3), ("stride", 1), ("padding", 1))),
+    ("MaxPool2d", (("kernel_size", 2),)),
+)
+"""After this a map that was the same everywhere is so no more."""
+BORDERED = Architecture((1, 8, 8), (Layer(6, (3, 3)), Layer(5, (2, 2), pools=PADDED), Layer(4), Layer(3)))
 MAXIMA = convolutional((2, 9, 8), (6, 5), (7, 3))
 """What pools by maxima, which are no matrix."""
 
@@ -189,6 +195,7 @@ def random_modules(model, count, seed):
 @settings(max_examples=20)
 @given(architecture=architectures(), seed=SEEDS)
 @example(architecture=MAXIMA, seed=3)
+@example(architecture=BORDERED, seed=3)
 def test_a_silent_channel_is_all_of_its_positions(level, architecture, seed):
     model = doubled(architecture, seed)
     images, classes = images_for(model, 23, seed), model.sizes[-1]

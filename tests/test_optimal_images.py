@@ -48,6 +48,15 @@ def test_a_batch_changes_nothing(model):
         assert score.item() == pytest.approx(scores[place].item(), rel=1e-3)
 
 
+def test_images_are_found_in_batches_that_bound_memory(model, monkeypatch):
+    chosen = members(2, 5)
+    together = optimal_images(model, SHAPE, 2, chosen, torch.Generator().manual_seed(0))
+    monkeypatch.setattr(modularity.optimal_images, "BATCH_NUMBERS", 2 * max(SIZES[1:]))
+    parts = optimal_images(model, SHAPE, 2, chosen, torch.Generator().manual_seed(0))
+    for whole, part in zip(together, parts, strict=True):
+        torch.testing.assert_close(part, whole, rtol=1e-3, atol=1e-3)
+
+
 def test_the_network_is_left_as_it_was(model):
     before = [parameter.clone() for parameter in model.parameters()]
     optimal_images(model, SHAPE, 1, members(1, 2), torch.Generator().manual_seed(0))

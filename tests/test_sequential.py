@@ -1,14 +1,16 @@
 """Own networks: what a Sequential of PyTorch computes, its Network computes; what is not understood is refused."""
 
 import copy
+from collections import OrderedDict
 from dataclasses import replace
 
+import numpy
 import pytest
 import torch
 from conftest import call, succeed
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from runs import ABLATION, CLUSTERING, table
+from runs import ABLATION, CLUSTERING, RECOVERY, table
 from test_bad_input import sentence_of
 from torch import nn
 from torch.nn.utils import prune
@@ -161,6 +163,17 @@ MODULES = {
     "pooled images": (
         (2, 8, 8),
         lambda: [nn.AvgPool2d(2), nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 3)],
+    ),
+    "other ways to say the same": (
+        (1, 8, 8),
+        lambda: [
+            nn.Conv2d(1, 4, numpy.int64(3), padding="valid", padding_mode="reflect"),
+            nn.ReLU(),
+            nn.MaxPool2d([numpy.int64(2), 2]),
+            nn.Flatten(1, 3),
+            nn.Flatten(-1, 1),
+            nn.Linear(36, numpy.int64(3)),
+        ],
     ),
     "norms of neurons": (
         (6,),
@@ -338,6 +351,28 @@ def test_a_saved_network_is_loaded_as_it_is(tmp_path, known):
     assert "groups" not in about
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_what_is_understood_can_be_saved(tmp_path, name):
+    input_shape, layers = MODULES[name]
+    module = lively(nn.Sequential(*layers()), input_shape)
+    save_network(tmp_path / "mine.pt", module, input_shape)
+    assert only(tmp_path / "mine.pt").model.architecture == network_of(module, input_shape).model.architecture
+
+
+def test_networks_before_training_have_the_groups_of_a_convolution():
+    """And weights of the size that PyTorch gives those of its grouped convolutions."""
+    groups, channels = 3, 24
+    grouped = nn.Conv2d(channels, 2 * channels, 3, groups=groups)
+    module = nn.Sequential(grouped, nn.ReLU(), nn.Flatten(), nn.Linear(2 * channels * 36, 3))
+    network = network_of(module, (channels, 8, 8))
+    before = network.untrained(0, seed=7)
+    assert (network.strengths[0] > 0).equal(before.strengths[0] > 0)
+    assert int((before.strengths[0] > 0).sum()) == channels * 2 * channels // groups
+    for own, drawn in zip(module[0].parameters(), before.model.layers[0].parameters()):
+        assert drawn.abs().max().item() == pytest.approx(own.abs().max().item(), rel=0.05)
+    assert not torch.equal(before.weights[0], network.weights[0])
+
+
 def only(path, **known):
     """The one network of a file, as it is loaded where so much is said of it."""
     ((network,), _) = load_records(path, **known)
@@ -345,13 +380,14 @@ def only(path, **known):
 
 
 def test_what_is_not_known_of_a_network_can_be_said_later(tmp_path):
-    """Of images that are named, the classes are those of any plain state dict unless they are named, too."""
+    """Of images that are named, all ten classes are meant unless they are named, too."""
     path = tmp_path / "mine.pt"
     save_network(path, OWN, (1, 28, 28))
     assert only(path).data == DataSet(None, (0, 1, 2))
     assert only(path, classes=(3, 5, 7), dataset="mnist").data == DataSet("mnist", (3, 5, 7))
     assert only(path, classes=(6, 0, 1)).data == DataSet(None, (6, 0, 1))
-    assert only(path, dataset="kmnist").data == DataSet("kmnist", (3, 5, 7))
+    with pytest.raises(InputError, match="mine.pt: does not say what its 3 outputs stand for; .* with --classes"):
+        load_records(path, dataset="kmnist")
     with pytest.raises(InputError, match="--classes 1,2: .*mine.pt has 3 outputs"):
         load_records(path, classes=(1, 2), dataset="kmnist")
 
@@ -377,12 +413,15 @@ def test_a_network_of_many_outputs_can_be_saved(tmp_path):
     save_network(path, wide(12), (5,))
     network = only(path)
     assert (network.model.sizes, network.data) == ((5, 4, 12), DataSet(None, tuple(range(12))))
-    with pytest.raises(InputError, match="--classes 3,5,7: .*mine.pt has 12 outputs; name the class that each output"):
+    with pytest.raises(
+        InputError, match="mine.pt: does not say what its 12 outputs stand for; .*save_network, .* leave --dataset out"
+    ):
         load_records(path, dataset="kmnist")
 
 
 def test_of_a_data_set_all_ten_classes_are_meant(tmp_path):
-    save_network(tmp_path / "mine.pt", wide(10), (5,), dataset="mnist")
+    module = nn.Sequential(nn.Linear(784, 4), nn.ReLU(), nn.Linear(4, 10))
+    save_network(tmp_path / "mine.pt", module, (784,), dataset="mnist")
     assert only(tmp_path / "mine.pt").data == DataSet("mnist", tuple(range(10)))
 
 
@@ -454,15 +493,22 @@ def test_a_network_of_unknown_images_can_be_seen_as_a_graph(large, tmp_path):
     done = succeed(CLUSTERING, path, "--clusters", 2, "--shuffles", 2, "--jobs", 1, *where)
     assert "Verdict" in done.stdout
     assert {row["graph"] for row in table(tmp_path / "clusterability.csv")} == {CONVOLUTIONS, WITH_PIXELS}
+    done = succeed(RECOVERY, path, "--definitions", "weights", "--clusters", "2,3", "--jobs", 1, *where)
+    assert "agreement where nothing is planted" in done.stdout
+    assert {"weights, global", "weights, local"} < {
+        row["definition"] for row in table(tmp_path / "recovery_agreement.csv")
+    }
 
 
 def test_a_network_is_refused_where_images_are_read_that_it_cannot_read(large, tmp_path):
     """Or of which it is not known which they are."""
     where = "--figures-dir", tmp_path / "new", "--jobs", 1
     assert "name them with --dataset" in sentence_of(call(ABLATION, large(), *where))
-    said = sentence_of(call(ABLATION, large(classes=(3, 5, 7), dataset="mnist"), *where))
+    said = sentence_of(call(ABLATION, large(classes=(3, 5, 7)), "--dataset", "mnist", *where))
     assert "reads images of 3 x 32 x 32 and those of mnist are 1 x 28 x 28; name its own --dataset" in said
     assert not (tmp_path / "new").exists()
+    with pytest.raises(InputError, match="those of mnist are 1 x 28 x 28; name its own --dataset, or save it without"):
+        large(dataset="mnist", classes=(3, 5, 7))
 
 
 # What is not understood
@@ -505,6 +551,19 @@ def pruned():
     return module
 
 
+def imaginary():
+    module = within()
+    module[0].weight = nn.Parameter(module[0].weight.detach().to(torch.complex64))
+    return module
+
+
+def replaced():
+    """A ReLU that does something else."""
+    module = within()
+    module[1].forward = torch.sigmoid
+    return module
+
+
 REFUSED = {
     "no Sequential": (VGG(), IMAGE, "VGG"),
     "nested no Sequential": (nn.Sequential(VGG(), nn.ReLU(), nn.Linear(3, 2)), IMAGE, "layer 0 (VGG)"),
@@ -534,11 +593,11 @@ REFUSED = {
         IMAGE,
         "layer 0 (Linear): reads maps",
     ),
-    "half a Flatten": (convolved(nn.ReLU(), nn.Flatten(2)), IMAGE, "layer 2 (Flatten): is not understood"),
+    "half a Flatten": (convolved(nn.ReLU(), nn.Flatten(2)), IMAGE, "layer 2 (Flatten): flattens some dimensions only"),
     "a Flatten of two sides": (
         nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(1, 2), nn.Linear(6, 3)),
         IMAGE,
-        "layer 2 (Flatten): is not understood",
+        "layer 2 (Flatten): flattens some dimensions only",
     ),
     "a convolution behind Flatten": (
         nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Conv2d(108, 3, 1), nn.ReLU(), nn.Linear(3, 3)),
@@ -602,7 +661,12 @@ REFUSED = {
         IMAGE,
         "layer 3 (Conv2d)",
     ),
-    "small pools": (convolved(nn.ReLU(), nn.MaxPool2d(7), flat=3), IMAGE, "layer 4 (Linear): does not fit images"),
+    "small pools": (convolved(nn.ReLU(), nn.MaxPool2d(7), flat=3), IMAGE, "layer 2 (MaxPool2d): does not fit maps of"),
+    "wide pools": (
+        convolved(nn.ReLU(), nn.MaxPool2d((2, 2), padding=(0, 5)), flat=3),
+        IMAGE,
+        "layer 2 (MaxPool2d): does not fit maps of",
+    ),
     "other images": (convolved(nn.ReLU()), (1, 9, 8), "layer 3 (Linear): reads 108 inputs and is given 126"),
     "other channels": (convolved(nn.ReLU()), (3, 8, 8), "layer 0 (Conv2d): reads 1 inputs and is given 3"),
     "other features": (
@@ -631,6 +695,14 @@ REFUSED = {
     "a transposed one": (convolved(nn.ReLU(), nn.ConvTranspose2d(3, 3, 1)), IMAGE, "layer 2 (ConvTranspose2d)"),
     "weights that are pruned": (pruned(), (64,), "layer 0 (Linear): has hooks"),
     "no numbers": (within().to("meta"), (64,), "layer 0 (Linear): has hooks, or weights that are not there"),
+    "nothing at a place": (nn.Sequential(OrderedDict(z=None)), (64,), "layer z (NoneType): is not understood"),
+    "complex weights": (imaginary(), (64,), "layer 0 (Linear): has complex weights"),
+    "a division by less than nothing": (
+        convolved(nn.ReLU(), nn.AvgPool2d(2, divisor_override=-1), flat=27),
+        IMAGE,
+        "layer 2 (AvgPool2d): divides by less than nothing",
+    ),
+    "a forward pass of its own": (replaced(), (64,), "layer 1 (ReLU): is not understood"),
     # of the network as a whole
     "nothing": (nn.Sequential(), (64,), "hidden units"),
     "no hidden units": (nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), IMAGE, "hidden units"),

@@ -10,6 +10,24 @@ from runs import table
 SPECIALIZATION = FIGURES / "specialization" / "specialization_tests.csv"
 
 
+def other_networks():
+    """The effects of other images, and of convolutions."""
+    clothes, halves = "clusterability_fashion", "clusterability_halves"
+    dropout, plain, pairs = (
+        gap(condition, folder=folder, digits=2)
+        for condition, folder in (("pruned, dropout", clothes), ("pruned", clothes), ("pruned", halves))
+    )
+    yield f"clothes {plain}, with dropout {dropout}; two halves {pairs}"
+    channels = (
+        gap("pruned", null, "clusterability_cnn", digits=2, graph="convolutions only") for null in ("layer", "strength")
+    )
+    yield "channels of convolutions {}, beside copies that keep strengths {}".format(*channels)
+    zero, mean = (
+        points(candidate_tests(folder)["selectivity_same_rule"]) for folder in ("100_fashion", "100_fashion_mean")
+    )
+    yield f"on clothes {zero}, held at the mean {mean}"
+
+
 def lines():
     """The effects in the README's table of studies."""
     fresh, mean = map(candidate_tests, ("200_networks", "200_networks_mean"))
@@ -44,6 +62,7 @@ def lines():
     yield words.format(*dropout)
     yield "pruned {} and {}, {}".format(*plain)
     yield f"pruned with L1 {gap('pruned, l1', digits=2)}"
+    yield from other_networks()
     tests = {(line["condition"], line["partitioning"], line["measure"]): line for line in table(SPECIALIZATION)}
     cost = [contrast(tests[condition, "weights, global", "accuracy"], sign="+") for condition in ("pruned", "unpruned")]
     yield "pruned {}, unpruned {}".format(*cost)
