@@ -87,9 +87,19 @@ def claims():
 def sentences():
     """What the page says in words."""
     channels = {"folder": "clusterability_cnn", "graph": "convolutions only"}
-    yield f"the gap to `layer` copies is {gap('pruned', **channels)} in the graph of channels"
-    yield f"there the gap is {gap('pruned', 'strength', **channels)}"
-    yield f"hardly to be told from their `layer` copies: {gap('unpruned', **channels)}"
+    primary, *_ = table(FIGURES / "clusterability_cnn" / "clusterability_tests.csv")
+    assert (primary["condition"], primary["graph"], primary["role"]) == ("pruned", "convolutions only", "primary")
+    rows = table(FIGURES / "clusterability_cnn" / "clusterability.csv")
+    pruned = [line for line in rows if (line["condition"], line["graph"]) == ("pruned", "convolutions only")]
+    assert len(pruned) == 10 and all(float(line["layer_gap"]) > 0 for line in pruned)
+    shown = f"{gap('pruned', **channels)}, p = {p_value(float(primary['p']))}"
+    yield f"the gap to `layer` copies is {shown}, in the graph of channels"
+    yield f"a quarter of the gap is left, {gap('pruned', 'layer_nonzero', **channels)}"
+    yield f"it turns round: {gap('pruned', 'strength', **channels)}"
+    yield f"lie above their `layer` copies, too, but by a tenth of that: {gap('unpruned', **channels)}"
+    zero, mean = (candidate_tests(folder)["selectivity_same_rule"] for folder in ("100_fashion", "100_fashion_mean"))
+    yield f"on clothes, too: by {points(zero)} points (p = {p_value(zero['p'])})"
+    yield f"nothing is shown: {points(mean)} points (p = {p_value(mean['p'])})"
     yield f"without dropout the gap of networks that read digits is {gap('pruned')}"
     digits, clothes, halves, same = (
         statistics.mean(float(line["layer_gap"]) for line in networks_of("pruned", "clusterability" + folder))
