@@ -7,6 +7,8 @@ Writes centralities.csv, .json, .png and .pdf, and network.png and .pdf to --fig
 
 import report.interruption  # first: Ctrl-C while the rest is imported is one sentence, too
 
+from collections import Counter
+
 from mlp.files import writable_folder
 from mlp.network import stacked_strengths
 from modularity.candidates import candidate_limits, candidate_overlap, indegree_nobetween_candidates
@@ -19,7 +21,7 @@ from report.results import print_table, run_record, save_results
 from report.style import save_figure
 
 MOST_NAMED = 50
-"""Candidates that are named on the screen; the files have all."""
+"""Candidates that are named on the screen; of more, the files have the names."""
 
 TOP = 5
 """Neurons of each layer in the printed table."""
@@ -76,10 +78,7 @@ def main(argv=None):
     columns = {"layer": "{layer}", "neuron": "{neuron}", "in-degree": "{in_degree:.2f}"}
     columns |= {"out-degree": "{out_degree:.2f}", "betweenness": "{betweenness:.5f}", "candidate": "{candidate}"}
     print_table(top_neurons(tables[0], candidates[0]), columns)
-    named = " ".join(map(neuron_name, candidates[0][:MOST_NAMED])) or "none"
-    if (further := len(candidates[0]) - MOST_NAMED) > 0:
-        named += f" and {further} more, in {figures}/centralities.csv"
-    print(f"{len(candidates[0])} candidates: {named}")
+    print(f"{len(candidates[0])} candidates: {named(candidates[0])}")
     if len(networks) > 1:
         counts = list(map(len, candidates))
         range_of = f"{min(counts)} to {max(counts)}"
@@ -102,6 +101,14 @@ def affordable_engine(networks):
     edges = [sum(int(layer.count_nonzero()) for layer in network.strengths) for network in networks]
     work = sum(sum(network.model.sizes) * its_edges for network, its_edges in zip(networks, edges))
     return "networkx" if work <= NETWORKX_WORK else "layered"
+
+
+def named(candidates):
+    """The names of the candidates, or of very many how many each layer has."""
+    if len(candidates) > MOST_NAMED:
+        counts = Counter(layer for layer, _ in candidates)
+        return ", ".join(f"{count} of layer {layer}" for layer, count in counts.items())
+    return " ".join(map(neuron_name, candidates)) or "none"
 
 
 def top_neurons(table, candidates):

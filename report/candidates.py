@@ -83,7 +83,7 @@ def plot_percentiles(networks, tests, effects, nulls):
     networks: a row per network with the mean percentile of its candidates, `<effect>_<null>`.
     tests: {"<effect>_<null>": a test as of `modularity.candidates.network_tests`}.  nulls: {null: its meaning}.
     """
-    seeds = max(test["seeds"] for test in tests.values())
+    seeds = max(tests[f"{effect}_{null}"]["seeds"] for effect in effects for null in nulls)
     title = f"Candidates among modules that nobody selected (n = {seeds} seeds, Wilcoxon signed-rank)\n"
     title += "pp: percentage points beyond the mean of those, mean over seeds with 95 % t interval"
     figure, [panels] = figure_of(8, 4.4, title, columns=len(effects), sharey=True)

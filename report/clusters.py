@@ -10,6 +10,7 @@ from report.style import BLUE, CENTERED, GREY, OFFSET, ORANGE, cluster_color, in
 
 GAP_MARKS = ("o", GREY), ("s", BLUE), ("D", ORANGE)
 LINEAR_GAPS = 0.1  # in n-cut
+SMALL_GAPS = 0.05, 0.1, 0.2, 0.5  # of which the scale has marks where all are small
 MOST_BLOCKS = 300  # rows of the picture of |w|: about as many as its pixels
 
 
@@ -31,6 +32,8 @@ def plot_gaps(rows, nulls, clusters):
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set(title=its_rows[0]["graph"], xlabel="n-cut of the network minus mean n-cut of its copies")
         axes.set_xscale("symlog", linthresh=LINEAR_GAPS, linscale=0.5)
+        if all(abs(row[f"{null}_gap"]) < 1 for row in rows for null in nulls):
+            axes.set_xticks([side * gap for side in (-1, 1) for gap in SMALL_GAPS] + [0])
         axes.xaxis.set_major_formatter("{x:g}")
         axes.tick_params(axis="y", length=0)
     panels[0].set_yticks(range(len(conditions)), [name.replace(", ", ",\n") for name in conditions])

@@ -138,7 +138,8 @@ def plot_network(weights, strengths, shape, table, candidates, classes, title):
     edge = {"color": GREY, "alpha": 0.6}
     axes.add_collection(LineCollection(lines, linewidths=4 * strength / strength.max(initial=1), **edge))
 
-    largest_area = 450 if max(map(len, neurons.values())) <= MOST_LABELS else 40  # square points
+    crowded = max(map(len, neurons.values())) > MOST_LABELS
+    largest_area = 40 if crowded else 450  # square points
     largest = {layer: max(map(in_degree, nodes)) or 1 for layer, nodes in neurons.items()}
     areas = [largest_area * in_degree(node) / largest[node[0]] for node in position]
     colors = [table[node]["betweenness"] for node in position]
@@ -160,29 +161,32 @@ def plot_network(weights, strengths, shape, table, candidates, classes, title):
         x, y = position[node]
         axes.plot([1 + half, x], [middle, y], color=GREY, linewidth=0.6, zorder=0)
         axes.annotate(neuron_name(node), (1 - half - 0.08, middle), ha="right", va="center")
-    axes.set(xlim=(0, width), ylim=(0, height + 0.5))  # last, for imshow fits them to its image
+    top = height + (0.25 if crowded else 0.1)
+    axes.set(xlim=(0, width), ylim=(0, top + (0.6 if crowded else 0.4)))  # last, for imshow fits them to its image
 
     which = "" if len(shown) == sizes[1] else f", {len(shown)} of {sizes[1]}"
-    axes.text(1, height + 0.1, f"{kinds[1]}{which}\n(blue < 0 < red)", ha="center")
+    axes.text(1, top, f"{kinds[1]}{which}\n(blue < 0 < red)", ha="center")
     for layer, nodes in neurons.items():
-        drawn = "" if len(nodes) == sizes[layer] else f"{len(nodes)} of "
+        drawn = "" if len(nodes) == sizes[layer] else f"{len(nodes)} of\n"
         name = f"layer {layer}" if layer < output else "output"
-        axes.text(left_to_right[layer], height + 0.1, f"{name}\n{drawn}{sizes[layer]} {kinds[0]}", ha="center")
+        axes.text(left_to_right[layer], top, f"{name}\n{drawn}{sizes[layer]} {kinds[0]}", ha="center")
     for node in neurons[output]:
         axes.annotate(classes[node[1]], position[node], (16, 0), va="center", **OFFSET)
     for layer in hidden:
         wide = len(neurons[layer]) > MOST_LABELS
-        above, size = (5, 6) if wide else (13, 8)
+        above, size = (5, 6) if crowded else (13, 8)
         look = {"ha": "center", "fontsize": size, **OFFSET, **HALO}
         named = neurons[layer] if not wide else [node for node in neurons[layer] if node in candidates]
         for node in named if len(named) <= MOST_LABELS else ():
             axes.annotate(neuron_name(node), position[node], (0, above), **look)
     axes.scatter([], [], s=80, facecolors="none", edgecolors=RED, linewidths=2, label="candidate")
-    axes.scatter([], [], s=80, color=GREY, label="area: in-degree, relative to the layer's largest")
-    between = "layers" if len(position) == sum(sizes.values()) else "units drawn"
+    everyone = len(position) == sum(sizes.values())
+    left_out = "" if everyone else "; of wide layers the units of highest in-degree are drawn"
+    axes.scatter([], [], s=80, color=GREY, label=f"area: in-degree, relative to the layer's largest{left_out}")
+    between = "layers" if everyone else "units drawn"
     name = f"the {EDGES_PER_LAYER} strongest edges between {between}, width: |w| (to {strength.max(initial=0):.2f})"
     axes.plot([], [], **edge, linewidth=4, label=name)
-    legend_below(figure, axes, columns=3)
+    legend_below(figure, axes, columns=3 if everyone else 2)
     return figure
 
 

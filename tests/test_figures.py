@@ -187,7 +187,7 @@ def test_a_wide_and_deep_network_stays_readable():
     names = [str(output) for output in range(30)]
     axes = plot_network(strengths[0], strengths, (1, 2, 2), table, chosen, names, "title").axes[0]
     written = [text.get_text() for text in axes.texts]
-    assert {"layer 1\n48 of 60 neurons", "layer 2\n48 of 70 neurons", "layer 3\n3 neurons"} < set(written)
+    assert {"layer 1\n48 of\n60 neurons", "layer 2\n48 of\n70 neurons", "layer 3\n3 neurons"} < set(written)
     assert {neuron_name(node) for node in chosen} < set(written)
     drawn = axes.collections[1].get_offsets()
     assert len(drawn) == 48 + 48 + 7 * 3 + 24

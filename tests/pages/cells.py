@@ -25,8 +25,11 @@ def bare(value, digits=3):
 
 def interval(low, middle, high, digits=1, sign=""):
     """'+3.5 (+1.3 to +5.8)'"""
-    shown = [number(value, digits) for value in (middle, low, high)]
-    shown = [sign + value if sign and not value.startswith(("−", "–")) else value for value in shown]
+    values = middle, low, high
+    shown = [number(value, digits) for value in values]
+    if sign:  # of a bound that rounds to zero, too: it tells whether zero lies inside
+        signs = ["−" if value != "" and float(value) < 0 else sign for value in values]
+        shown = [one if one.startswith(("−", "–")) else its_sign + one for one, its_sign in zip(shown, signs)]
     return f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
