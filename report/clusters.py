@@ -10,7 +10,7 @@ from report.style import BLUE, CENTERED, GREY, OFFSET, ORANGE, cluster_color, in
 
 GAP_MARKS = ("o", GREY), ("s", BLUE), ("D", ORANGE)
 LINEAR_GAPS = 0.1  # in n-cut
-SMALL_GAPS = 0.05, 0.1, 0.2, 0.5  # of which the scale has marks where all are small
+SMALL_GAPS = 0.1, 0.2, 0.5  # of which the scale has marks where all are small
 MOST_BLOCKS = 300  # rows of the picture of |w|: about as many as its pixels
 
 
