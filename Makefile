@@ -123,6 +123,8 @@ images: .venv/installed
 	$(ON) fashion --dropout 0 --l1 5e-5 --networks 5 --save-dir mlp/filan_fashion_l1 --figures-dir figures/filan_fashion_l1
 	$(ON) fashion --dropout 0 --l2 5e-5 --networks 5 --save-dir mlp/filan_fashion_l2 --figures-dir figures/filan_fashion_l2
 	$(CLUSTERABLE) $(call BOTH,$(call FOUR_OF,fashion),mlp_fashion) --shuffles 20 --figures-dir figures/clusterability_fashion
+	$(CLUSTERABLE) $(call FILES,filan_fashion_dropout filan_fashion,,mlp_fashion) --shuffles 20 --rescale \
+		--figures-dir figures/clusterability_fashion_rescaled
 	$(ON) halves --networks 5 --save-dir mlp/filan_halves_dropout --figures-dir figures/filan_halves_dropout
 	$(ON) halves --dropout 0 --networks 5 --save-dir mlp/filan_halves --figures-dir figures/filan_halves
 	$(ON) halves --dropout 0 --l1 5e-5 --networks 5 --save-dir mlp/filan_halves_l1 --figures-dir figures/filan_halves_l1

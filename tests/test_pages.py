@@ -75,7 +75,7 @@ def test_examples_of_own_networks_run(tmp_path, monkeypatch, capsys):
         printed.append(capsys.readouterr().out)
     shapes, accuracies, cut, communities = printed
     assert shapes == "[(8, 1), (20, 8), (3, 20)]\n"
-    ((own,), _) = load_records("mine.pt")
+    ((own,), _) = load_records("cnn.pt")
     assert own.data == DataSet("mnist", (3, 5, 7))
     assert len(re.findall(r"\d\.\d*", accuracies)) == 3
     assert 0 < float(cut) < 4

@@ -1,15 +1,19 @@
 """What docs/other_networks.md says."""
 
 import statistics
+from itertools import product
 
 from pages.candidates import candidate_tests, points
-from pages.cells import FIGURES, interval, number, p_value, published_values, row, spread_of
+from pages.cells import FIGURES, interval, interval_of, number, p_value, published_values, row, spread_of
 from pages.cells import with_deviation
 from pages.clusterability import accuracies_of, below_shuffles, gap, gap_table, networks_of
 from runs import table
+from scipy.stats import ttest_ind
 
 from modularity.candidates import NULLS as CANDIDATE_NULLS
-from modularity.rows import grouped
+from modularity.clusterability import CONVOLUTIONS, NULLS, WITH_PIXELS, WITHOUT_PIXELS
+from modularity.rows import grouped, mean_interval
+from modularity.significance import signed_rank_test
 
 PENALTIES = {"l1": "L1 5e-5", "l2": "L2 5e-5"}
 DATA = {
@@ -22,12 +26,18 @@ DATA = {
 
 
 STUDIED = {
-    "digits 3, 5, 7": "200_networks",
-    "digits, held at their means": "200_networks_mean",
-    "Dress, Sandal, Sneaker": "100_fashion",
-    "clothes, held at their means": "100_fashion_mean",
+    "digits 3, 5, 7": ("200_networks", "primary"),
+    "digits, held at their means": ("200_networks_mean", "the same, asked otherwise"),
+    "Dress, Sandal, Sneaker": ("100_fashion", "primary"),
+    "clothes, held at their means": ("100_fashion_mean", "the same, asked otherwise"),
 }
-"""The networks of the first study, and where what was found in them stands."""
+"""The networks of the first study, where what was found in them stands, and what its first test is here."""
+OTHERS = {
+    "clothes": "clusterability_fashion",
+    "two halves": "clusterability_halves",
+    "halves of the same class": "clusterability_halves_same",
+}
+"""Other images than digits, and where the gaps of their networks stand."""
 
 
 def beside_table(folder):
@@ -54,14 +64,31 @@ def published_name(data, condition):
     return ", ".join([data, *(PENALTIES.get(word, word) for word in condition.split(", ")), "12 clusters"])
 
 
+def gaps_of(condition, folder, graph, null="layer"):
+    """The gap of each network of a condition in a graph."""
+    rows = table(FIGURES / folder / "clusterability.csv")
+    lines = [line for line in rows if (line["condition"], line["graph"]) == (condition, graph)]
+    return [float(line[f"{null}_gap"]) for line in lines]
+
+
+def difference_table():
+    """A line per kind of images and graph: gaps of pruned networks less those of networks that read digits."""
+    for (name, folder), graph in product(OTHERS.items(), (WITH_PIXELS, WITHOUT_PIXELS)):
+        cells = []
+        for null in NULLS:
+            own, digits = (gaps_of("pruned", where, graph, null) for where in (folder, "clusterability"))
+            bounds = ttest_ind(own, digits, equal_var=False).confidence_interval()
+            cells.append(interval(bounds.low, statistics.mean(own) - statistics.mean(digits), bounds.high, 3, "+"))
+        yield row(name, graph, *cells)
+
+
 def candidate_table():
     """A line per effect and null of the first study's rule: on digits, and on clothes."""
-    for name, folder in STUDIED.items():
+    for name, (folder, role) in STUDIED.items():
         for test in candidate_tests(folder).values():
             if test["rule"] == "both":
                 percentile = interval(test["low"], test["median"], test["high"])
-                primary = test["role"] == "primary"
-                p = f"{p_value(test['p'])}, primary" if primary else p_value(test["adjusted_p"])
+                p = f"{p_value(test['p'])}, {role}" if test["role"] == "primary" else p_value(test["adjusted_p"])
                 about = name, test["seeds"], test["effect"], CANDIDATE_NULLS[test["among"]]
                 yield row(*about, points(test), percentile, p)
 
@@ -82,30 +109,56 @@ def claims():
         yield line(folder, "pruned")
     for condition in ("pruned", "unpruned"):
         yield line("clusterability_cnn_column", condition)
+    for conditions in (["pruned, dropout"], ["unpruned, l2", "pruned, l2"], ["unpruned, l1", "pruned, l1"]):
+        names = (published_name("CNN, MNIST", condition) for condition in conditions)
+        theirs = (published["clustering_factors_cnn.csv", name, "gap, layer"] for name in names)
+        yield f"| {'; '.join(with_deviation(each, 3) for each in theirs)} | – | not tried |"
 
 
 def sentences():
     """What the page says in words."""
-    channels = {"folder": "clusterability_cnn", "graph": "convolutions only"}
+    yield from sentences_on_images()
+    yield from sentences_on_candidates()
+    channels = {"folder": "clusterability_cnn", "graph": CONVOLUTIONS}
     primary, *_ = table(FIGURES / "clusterability_cnn" / "clusterability_tests.csv")
-    assert (primary["condition"], primary["graph"], primary["role"]) == ("pruned", "convolutions only", "primary")
-    rows = table(FIGURES / "clusterability_cnn" / "clusterability.csv")
-    pruned = [line for line in rows if (line["condition"], line["graph"]) == ("pruned", "convolutions only")]
-    assert len(pruned) == 10 and all(float(line["layer_gap"]) > 0 for line in pruned)
+    assert (primary["condition"], primary["graph"], primary["role"]) == ("pruned", CONVOLUTIONS, "primary")
+    gaps = gaps_of("pruned", "clusterability_cnn", CONVOLUTIONS)
+    assert len(gaps) == 10 and min(gaps) > 0
     shown = f"{gap('pruned', **channels)}, p = {p_value(float(primary['p']))}"
     yield f"the gap to `layer` copies is {shown}, in the graph of channels"
+    low, mean, high = mean_interval(gaps[5:])
+    p = p_value(signed_rank_test(gaps[5:])["p"])
+    yield f"The five that were trained then have a gap of {interval(low, mean, high, 3, '+')}, p = {p}"
     yield f"a quarter of the gap is left, {gap('pruned', 'layer_nonzero', **channels)}"
     yield f"it turns round: {gap('pruned', 'strength', **channels)}"
     yield f"lie above their `layer` copies, too, but by a tenth of that: {gap('unpruned', **channels)}"
-    zero, mean = (candidate_tests(folder)["selectivity_same_rule"] for folder in ("100_fashion", "100_fashion_mean"))
-    yield f"on clothes, too: by {points(zero)} points (p = {p_value(zero['p'])})"
-    yield f"nothing is shown: {points(mean)} points (p = {p_value(mean['p'])})"
-    yield f"without dropout the gap of networks that read digits is {gap('pruned')}"
-    digits, clothes, halves, same = (
-        statistics.mean(float(line["layer_gap"]) for line in networks_of("pruned", "clusterability" + folder))
-        for folder in ("", "_fashion", "_halves", "_halves_same")
+    untrained = gap("random initialisation", "strength", "clusterability_cnn_column")
+    yield f"untrained networks lie above them, too: {untrained}"
+
+
+def sentences_on_images():
+    """What the page says of networks that read other images than digits."""
+    primary, *_ = table(FIGURES / "clusterability_fashion" / "clusterability_tests.csv")
+    assert (primary["condition"], primary["shuffle"], primary["role"]) == ("pruned, dropout", "layer", "primary")
+    yield f"by {interval_of(primary, 'gap_', 3, '+')} (p = {p_value(float(primary['p']))}, {primary['seeds']} seeds)"
+    cuts = [number(line["n_cut"], 1) for line in networks_of("unpruned, l2", "clusterability_fashion")]
+    yield f"have n-cuts of {', '.join(cuts[:-1])} and {cuts[-1]}"
+    accuracy = accuracies_of("clusterability_halves")
+    yield f"read {accuracy['pruned, dropout']} of the test images right, those without {accuracy['pruned']}"
+
+
+def sentences_on_candidates():
+    """What the page says of the first study's rule on clothes."""
+    zero, mean, digits = (
+        candidate_tests(folder) for folder in ("100_fashion", "100_fashion_mean", "200_networks_mean")
     )
-    assert halves < 2 * digits and clothes < digits < same, "what the page says in words"
+    first = zero["selectivity_same_rule"]
+    yield f"by {points(first)} points (p = {p_value(first['p'])})"
+    yield f"nothing is shown: {points(mean['selectivity_same_rule'])} points"
+    matched = (points(tests["selectivity_matched"]) for tests in (digits, mean))
+    yield "candidates on digits still lie {} points beyond matched modules, those on clothes {}".format(*matched)
+    alone = (points(tests["selectivity_same_rule (in-degree alone)"]) for tests in (zero, mean))
+    yield "{} points beyond other neurons by the same rule, held at their means {}".format(*alone)
 
 
 def lines():
@@ -117,7 +170,10 @@ def lines():
         yield from gap_table("without pixels", folder)
     for folder in ("clusterability_cnn", "clusterability_cnn_column"):
         yield from gap_table("convolutions only", folder)
-    yield from gap_table("with pixels", "clusterability_cnn")
+        yield from gap_table("with pixels", folder)
     yield from candidate_table()
+    yield from difference_table()
+    for graph in (WITH_PIXELS, WITHOUT_PIXELS):
+        yield from gap_table(graph, "clusterability_fashion_rescaled")
     yield from claims()
     yield from sentences()

@@ -7,25 +7,29 @@ from pages.similarity import similarity_record
 from pages.specialization import beside, contrast, unevenness
 from runs import table
 
+OTHER_NETWORKS = [
+    FIGURES / f"clusterability_{name}" / "clusterability.csv" for name in ("fashion", "halves", "halves_same", "cnn")
+]
 SPECIALIZATION = FIGURES / "specialization" / "specialization_tests.csv"
 
 
 def other_networks():
     """The effects of other images, and of convolutions."""
-    clothes, halves = "clusterability_fashion", "clusterability_halves"
-    dropout, plain, pairs = (
-        gap(condition, folder=folder, digits=2)
-        for condition, folder in (("pruned, dropout", clothes), ("pruned", clothes), ("pruned", halves))
-    )
-    yield f"clothes {plain}, with dropout {dropout}; two halves {pairs}"
+    folder = "clusterability_fashion"
+    clothes = gap("pruned", folder=folder, digits=2), gap("pruned", "strength", folder, digits=2)
+    yield "clothes {}, beside copies that keep zeros and strengths {}".format(*clothes)
+    yield f"with L1 {gap('pruned, l1', folder=folder, digits=2)}"
+    yield f"two halves {gap('pruned', folder='clusterability_halves', digits=2)}"
     channels = (
         gap("pruned", null, "clusterability_cnn", digits=2, graph="convolutions only") for null in ("layer", "strength")
     )
-    yield "channels of convolutions {}, beside copies that keep strengths {}".format(*channels)
-    zero, mean = (
-        points(candidate_tests(folder)["selectivity_same_rule"]) for folder in ("100_fashion", "100_fashion_mean")
-    )
+    yield "channels of convolutions {}, beside copies that keep zeros and strengths {}".format(*channels)
+    folders = "100_fashion", "100_fashion_mean"
+    zero, mean = (points(candidate_tests(folder)["selectivity_same_rule"]) for folder in folders)
     yield f"on clothes {zero}, held at the mean {mean}"
+    counts = (len({(line["condition"], line["network"]) for line in table(path)}) for path in OTHER_NETWORKS)
+    seeds = candidate_tests("100_fashion")["selectivity_same_rule"]["seeds"]
+    yield f"| {sum(counts)}, 5 or 10 seeds; first study {seeds} |"
 
 
 def lines():
