@@ -236,9 +236,9 @@ def gap(condition, null="layer", folder="clusterability", digits=3, graph="with 
     return interval_of(line, "gap_", digits, "+")
 
 
-def networks_of(condition, folder="clusterability"):
+def networks_of(condition, folder="clusterability", graph="with pixels"):
     rows = table(FIGURES / folder / "clusterability.csv")
-    return [line for line in rows if (line["graph"], line["condition"]) == ("with pixels", condition)]
+    return [line for line in rows if (line["graph"], line["condition"]) == (graph, condition)]
 
 
 def claims():

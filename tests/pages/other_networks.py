@@ -17,14 +17,12 @@ from modularity.significance import signed_rank_test
 
 PENALTIES = {"l1": "L1 5e-5", "l2": "L2 5e-5"}
 DATA = {
-    "clusterability_fashion": ("Fashion-MNIST", "with pixels", "clustering_factors_mlp.csv"),
-    "clusterability_halves": ("halves", "with pixels", "clustering_factors_mlp.csv"),
-    "clusterability_halves_same": ("halves-same", "with pixels", "clustering_factors_mlp.csv"),
-    "clusterability_cnn_column": ("CNN, MNIST", "convolutions only", "clustering_factors_cnn.csv"),
+    "clusterability_fashion": ("Fashion-MNIST", WITH_PIXELS, "clustering_factors_mlp.csv"),
+    "clusterability_halves": ("halves", WITH_PIXELS, "clustering_factors_mlp.csv"),
+    "clusterability_halves_same": ("halves-same", WITH_PIXELS, "clustering_factors_mlp.csv"),
+    "clusterability_cnn_column": ("CNN, MNIST", CONVOLUTIONS, "clustering_factors_cnn.csv"),
 }
 """What the networks of each folder are called among published numbers, the graph of these, and where they stand."""
-
-
 STUDIED = {
     "digits 3, 5, 7": ("200_networks", "primary"),
     "digits, held at their means": ("200_networks_mean", "the same, asked otherwise"),
@@ -66,9 +64,7 @@ def published_name(data, condition):
 
 def gaps_of(condition, folder, graph, null="layer"):
     """The gap of each network of a condition in a graph."""
-    rows = table(FIGURES / folder / "clusterability.csv")
-    lines = [line for line in rows if (line["condition"], line["graph"]) == (condition, graph)]
-    return [float(line[f"{null}_gap"]) for line in lines]
+    return [float(line[f"{null}_gap"]) for line in networks_of(condition, folder, graph)]
 
 
 def difference_table():
@@ -97,11 +93,14 @@ def claims():
     """What is published and what is found here, as the last table weighs it: gaps to `layer` copies."""
     published = published_values("Filan et al. 2021")
 
+    def theirs(folder, conditions):
+        data, _, source = DATA[folder]
+        lines = (published[source, published_name(data, each), "gap, layer"] for each in conditions)
+        return "; ".join(with_deviation(line, 3) for line in lines)
+
     def line(folder, *conditions):
-        data, graph, source = DATA[folder]
-        theirs = (published[source, published_name(data, each), "gap, layer"] for each in conditions)
-        here = (gap(each, folder=folder, graph=graph) for each in conditions)
-        return f"| {'; '.join(with_deviation(each, 3) for each in theirs)} | {'; '.join(here)} |"
+        here = (gap(each, folder=folder, graph=DATA[folder][1]) for each in conditions)
+        return f"| {theirs(folder, conditions)} | {'; '.join(here)} |"
 
     for conditions in (["pruned, dropout"], ["pruned"], ["pruned, l1", "unpruned, l1"], ["pruned, l2", "unpruned, l2"]):
         yield line("clusterability_fashion", *conditions)
@@ -110,9 +109,7 @@ def claims():
     for condition in ("pruned", "unpruned"):
         yield line("clusterability_cnn_column", condition)
     for conditions in (["pruned, dropout"], ["unpruned, l2", "pruned, l2"], ["unpruned, l1", "pruned, l1"]):
-        names = (published_name("CNN, MNIST", condition) for condition in conditions)
-        theirs = (published["clustering_factors_cnn.csv", name, "gap, layer"] for name in names)
-        yield f"| {'; '.join(with_deviation(each, 3) for each in theirs)} | – | not tried |"
+        yield f"| {theirs('clusterability_cnn_column', conditions)} | – | not tried |"
 
 
 def sentences():
@@ -165,15 +162,13 @@ def lines():
     """Every table row and sentence with numbers."""
     for folder in DATA:
         yield from beside_table(folder)
-    for folder in ("clusterability_fashion", "clusterability_halves", "clusterability_halves_same"):
-        yield from gap_table("with pixels", folder)
-        yield from gap_table("without pixels", folder)
+    for folder in (*OTHERS.values(), "clusterability_fashion_rescaled"):
+        yield from gap_table(WITH_PIXELS, folder)
+        yield from gap_table(WITHOUT_PIXELS, folder)
     for folder in ("clusterability_cnn", "clusterability_cnn_column"):
-        yield from gap_table("convolutions only", folder)
-        yield from gap_table("with pixels", folder)
+        yield from gap_table(CONVOLUTIONS, folder)
+        yield from gap_table(WITH_PIXELS, folder)
     yield from candidate_table()
     yield from difference_table()
-    for graph in (WITH_PIXELS, WITHOUT_PIXELS):
-        yield from gap_table(graph, "clusterability_fashion_rescaled")
     yield from claims()
     yield from sentences()
