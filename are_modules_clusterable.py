@@ -13,6 +13,7 @@ import torch
 
 from mlp.files import writable_folder
 from mlp.network import refuse_without_images
+from modularity.cluster import refuse_unfit_workers
 from modularity.clusterability import NULLS, WITH_PIXELS, cluster_rows, clustered, enough_neurons, first_copy
 from modularity.clusterability import full_name, gap_tests, graph_weights, graphs_of, hidden_labels, layers_of
 from modularity.clusterability import network_row, notes, refuse_unclusterable
@@ -56,9 +57,10 @@ def main(argv=None):
         networks = [network.rescaled() for network in networks]
         trained = networks[: len(trained)]
     first_graph, *others = graphs_of(networks, args.without_pixels)
-    if args.lesions:
-        refuse_without_images(trained, args.data_dir)
+    splits = (False,) if args.lesions else ()
+    refuse_without_images(trained, args.data_dir, splits)
     refuse_unclusterable(networks, args.clusters, first_graph)
+    refuse_unfit_workers(args.jobs, [network.data for network in trained], args.data_dir, splits)
     graphs = [first_graph, *(graph for graph in others if enough_neurons(networks, args.clusters, graph))]
     figures = writable_folder(args.figures_dir)
     record = run_record(args, device=args.device, seed=args.seed, checkpoints=abouts)

@@ -17,6 +17,7 @@ from modularity.ablation import LEVELS, against_controls, mean_levels
 from modularity.candidates import BOTH, EFFECTS, NULLS, PRIMARY, RULES, TOP_INPUTS, candidate_overlap, candidate_rows
 from modularity.candidates import candidates_by_rule, mean_percentiles, network_tests, null_modules
 from modularity.centrality import layered_centralities
+from modularity.cluster import refuse_unfit_workers
 from modularity.rows import by_seed, defined_mean
 from report.candidates import overlap_sentence, plot_ablation, plot_percentiles
 from report.options import Parser, chosen, integer, run, selected_networks
@@ -46,8 +47,9 @@ def main(argv=None):
     args = parse_args(argv)
     networks, about = selected_networks(args.checkpoint, args)
     refuse_twins(networks)
-    refuse_without_images(networks, args.data_dir, (False, True) if args.ablate_to == "mean" else (False,))
-    data = networks[0].data
+    data, splits = networks[0].data, (False, True) if args.ablate_to == "mean" else (False,)
+    refuse_without_images(networks, args.data_dir, splits)
+    refuse_unfit_workers(args.jobs, [data], args.data_dir, splits)
     figures = writable_folder(args.figures_dir)
     images_per_class = data.test_images_per_class(args.data_dir)
 

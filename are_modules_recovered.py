@@ -14,6 +14,7 @@ import report.interruption  # first: Ctrl-C while the rest is imported is one se
 from mlp import InputError
 from mlp.files import writable_folder
 from mlp.network import CONTROL, refuse_without_images
+from modularity.cluster import refuse_unfit_workers
 from modularity.partitions import FAMILIES
 from modularity.planted import function_rows, group_count, is_ordinary, pooled_function
 from modularity.power import CONTROLS, STUDIES, pooled_power, power_rows, refuse_untestable
@@ -51,8 +52,9 @@ def main(argv=None):
     refuse_few_neurons(networks, args.clusters if {"weights", "activations"} & set(args.definitions) else ())
     refuse_untestable(networks, args.power)
     planted = [network for network in networks if network.groups is not None]
-    if planted or args.power or set(args.definitions) != {"weights"}:
-        refuse_without_images(networks, args.data_dir, (False, True))
+    splits = (False, True) if planted or args.power or set(args.definitions) != {"weights"} else ()
+    refuse_without_images(networks, args.data_dir, splits)
+    refuse_unfit_workers(args.jobs, [network.data for network in networks], args.data_dir, splits)
     figures = writable_folder(args.figures_dir)
     record = run_record(args, device=args.device, seed=args.seed, checkpoints=abouts)
     where = args.data_dir, args.device, args.jobs

@@ -13,6 +13,7 @@ import report.interruption  # first: Ctrl-C while the rest is imported is one se
 from mlp import InputError
 from mlp.files import writable_folder
 from mlp.network import refuse_without_images
+from modularity.cluster import refuse_unfit_workers
 from modularity.damage import TOLERANCE
 from modularity.partitions import CASPER
 from modularity.rows import defined_mean, grouped
@@ -47,6 +48,7 @@ def main(argv=None):
                 f"--clusters {args.clusters}: the networks of {network.condition} have {hidden} hidden neurons; "
                 f"choose from 2 to {hidden}"
             )
+    refuse_unfit_workers(args.jobs, [network.data for network in networks], args.data_dir)
     figures = writable_folder(args.figures_dir)
 
     parts = measured_parts(networks, args.clusters, args.draws, args.seed, args.data_dir, args.device, args.jobs)

@@ -19,6 +19,7 @@ from mlp.training import evaluate
 from modularity.agreement import ALL_MEASURES, DRAWN, GROUPS, agreement_contrasts, agreement_rows, averaged
 from modularity.agreement import cluster_rows, dropouts, hyperparameters, measured_partitions, modularity_row
 from modularity.agreement import pooled_agreement, pooled_modularity, regularization_trends
+from modularity.cluster import refuse_unfit_workers
 from modularity.rows import grouped
 from modularity.significance import LEVEL, adjusted
 from modularity.similarity import FAMILIES, MEASURES, similarity_images
@@ -46,6 +47,7 @@ def main(argv=None):
     networks, abouts = selected_conditions(args)
     refuse_different(networks)
     images, labels = networks[0].load(False, args.data_dir, args.device)
+    refuse_unfit_workers(args.jobs, [networks[0].data], args.data_dir, (False,))
     figures = writable_folder(args.figures_dir)
     models = [network.model.to(args.device) for network in networks]
     _, right = evaluate(*stacked(models), images, labels, models[0].architecture)

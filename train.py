@@ -25,6 +25,7 @@ from mlp.network import DEFAULT_DATA_SET
 from mlp.planting import refuse_unplantable, true_groups
 from mlp.training import MEASURED, in_tasks, memory_kept, memory_needed, refuse_more_than_memory, split_validation
 from mlp.training import together, train_networks
+from modularity.cluster import refuse_unfit_workers
 from modularity.rows import grouped
 from modularity.tasks import mapped
 from report.networks import plot_history
@@ -134,9 +135,13 @@ def main(argv=None):
     figures = writable_folder(args.figures_dir)
     test_labels = data.load(False, args.data_dir)[1]
     labels = data.load(True, args.data_dir)[1]
+    refuse_unfit_workers(args.jobs, [data], args.data_dir)
     images = len(labels)
     count = args.networks * prod(len(getattr(args, name)) for name in swept_options(args))
-    at_once = count if args.device.type == "cuda" else min(count, args.jobs * together(architecture))
+    if args.device.type == "cuda":
+        at_once = count
+    else:  # with a scheduler, here none
+        at_once = min(count, 0 if args.scheduler else args.jobs * together(architecture))
     needed = memory_needed(architecture, at_once, images, min(args.batch_size, images), args.separate_batches)
     needed += memory_kept(architecture, count)
     refuse_more_than_memory(needed, architecture, count, args.device)

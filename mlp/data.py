@@ -5,6 +5,7 @@ import gzip
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from http.client import HTTPException
 from itertools import product
 from pathlib import Path
@@ -119,6 +120,18 @@ def load_images(name, classes, train, data_dir):
     return images[chosen].flatten(1).float() / 255, place_of_class[targets[chosen].int()]
 
 
+def files_of(name, train, data_dir):
+    """The two files that `load_images` reads, of images and of labels, whether or not they are there."""
+    _, collection = PAIRED.get(name, (None, name))
+    return _collection_files(COLLECTIONS[collection][0], train, data_dir)
+
+
+def images_digest(name, train, data_dir):
+    """A digest of the two files that `load_images` reads; of one that is not there, of nothing."""
+    contents = (path.read_bytes() if path.exists() else b"" for path in files_of(name, train, data_dir))
+    return sha256(b"".join(sha256(content).digest() for content in contents)).hexdigest()
+
+
 @lru_cache(maxsize=2)
 def _loaded(name, classes, train, data_dir):
     return load_images(name, classes, train, data_dir)
@@ -126,21 +139,19 @@ def _loaded(name, classes, train, data_dir):
 
 def _read_collection(name, train, data_dir):
     """All images [n, 28, 28] of a split of a collection, as torchvision names it, and their classes [n], as bytes."""
-    split = "train" if train else "t10k"
-    stems = [Path(data_dir, name, "raw", f"{split}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")]
     try:
-        if not all(stem.with_name(f"{stem.name}.gz").exists() or stem.exists() for stem in stems):
+        if not all(path.exists() for path in _collection_files(name, train, data_dir)):
             import torchvision  # takes longer than reading, and is needed for downloads alone
 
             with contextlib.redirect_stdout(None):  # torchvision chats on stdout, which is kept for results
                 getattr(torchvision.datasets, name)(data_dir, train=train, download=True)
-        images, targets = map(_read, stems)
+        images, targets = map(_read, _collection_files(name, train, data_dir))
         if images.shape != (len(targets), IMAGE_SIDE, IMAGE_SIDE) or targets.ndim != 1:
             raise ValueError(f"images {list(images.shape)} and labels {list(targets.shape)}")
     except (RuntimeError, ValueError, EOFError, OSError, zlib.error, HTTPException) as error:
         failed = f"could not be read or downloaded ({' '.join(str(error).split()) or type(error).__name__})"
         remedy = "delete damaged files there, or copy the four .gz files in, or name another --data-dir"
-        raise InputError(f"{data_dir}/{name}/raw/{split}-*: {name} {failed}; {remedy}") from error
+        raise InputError(f"{data_dir}/{name}/raw/{_split(train)}-*: {name} {failed}; {remedy}") from error
     return images, targets
 
 
@@ -163,12 +174,22 @@ def _paired(pairing, images, targets, train):
     return torch.cat([squeezed[first], squeezed[second]], dim=2), classes
 
 
-def _read(stem):
+def _split(train):
+    return "train" if train else "t10k"
+
+
+def _collection_files(name, train, data_dir):
+    """Where the images and the labels of a split of a collection are, or should be: packed files go first."""
+    stems = [Path(data_dir, name, "raw", f"{_split(train)}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")]
+    packed = [stem.with_name(f"{stem.name}.gz") for stem in stems]
+    return [path if path.exists() else stem for path, stem in zip(packed, stems)]
+
+
+def _read(path):
     """The bytes of an IDX file, packed or not, as a tensor: a header of magic number and sizes, then the data."""
-    packed = stem.with_name(f"{stem.name}.gz")
-    content = gzip.decompress(packed.read_bytes()) if packed.exists() else stem.read_bytes()
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     dimensions = content[3] if content[:3] == b"\0\0\x08" and len(content) > 4 else 0  # 8: unsigned bytes
     shape = numpy.frombuffer(content, ">i4", dimensions, offset=4)
     if dimensions == 0 or len(content) != 4 + 4 * dimensions + shape.prod(dtype=int):
-        raise ValueError(f"{stem.name} is damaged")
+        raise ValueError(f"{path.name} is damaged")
     return torch.from_numpy(numpy.frombuffer(content, numpy.uint8, offset=4 + 4 * dimensions).reshape(shape).copy())

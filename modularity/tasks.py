@@ -2,7 +2,8 @@
 
 import tempfile
 import threading
-from contextlib import contextmanager, nullcontext, suppress
+from collections import Counter
+from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -13,47 +14,88 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from mlp import InputError
+from modularity.parcels import packed, unpacked
+from modularity.unfinished import keep, places_of, recalled
 
 
 def mapped(function, tasks, jobs, description, unit="task", steps=None):
     """Yield function(*task) for each task in order, each on one core, while one progress bar moves on.
 
     Neither the number of jobs nor which task runs where changes a result: sums on one core have one order.
+    What an earlier run has done already is not done again, see modularity/unfinished.py.
     function, tasks: what another process can be sent, and only what is cheap to send.
-    jobs: processes at the same time, at most one per core; a single one is this process.
+    jobs: processes at the same time, at most one per core; a single one is this process.  Or the Cluster that works.
     steps: None, or how many steps each task takes: then its last argument is a function to call after each of them, and
     the bar counts steps.
     """
     tasks = list(tasks)
-    jobs = min(jobs, cpu_count(), len(tasks))
-    bar = tqdm(total=sum(steps) if steps else len(tasks), desc=description, unit=unit)
-    here = jobs <= 1
-    watched = _watched(bar) if steps and not here else nullcontext(bar.update)
-    with bar, watched as advance:
-        if steps:
-            tasks = [(*task, advance) for task in tasks]
-        if here:
-            done = (on_one_core(function, *task) for task in tasks)
+    places = places_of(function, tasks)
+    found = {number: result for number, place in enumerate(places) for result in recalled(place)}
+    left = [number for number in range(len(tasks)) if number not in found]
+    counts = steps or [1] * len(tasks)
+    done_before = sum(counts) - sum(counts[number] for number in left)
+    work = [(tasks[number], places[number]) for number in left]
+    with tqdm(total=sum(counts), initial=done_before, desc=description, unit=unit) as bar:
+        if isinstance(jobs, int):
+            done = _in_processes(function, work, jobs, bar, steps)
         else:
-            done = Parallel(jobs, return_as="generator")(delayed(_refused)(function, *task) for task in tasks)
-        try:
-            for result in done:
+            done = _on_workers(function, work, jobs, bar, steps)
+        with closing(done):
+            for number in range(len(tasks)):
+                while number not in found:
+                    place, result = next(done)
+                    found[left[place]] = result
+                    if not steps:
+                        bar.update()
+                result = found.pop(number)
                 if isinstance(result, InputError):
                     raise result
-                if not steps:
-                    bar.update()
                 yield result
+
+
+def _in_processes(function, work, jobs, bar, steps):
+    """Yield (number, result) of the work, [(task, where to keep its result)], in its order."""
+    jobs = min(jobs, cpu_count(), len(work))
+    here = jobs <= 1
+    with _watched(bar) if steps and not here else nullcontext(bar.update) as advance:
+        further = (advance,) if steps else ()
+        if here:
+            done = (_kept(function, (*task, *further), place) for task, place in work)
+        else:
+            parallel = Parallel(jobs, return_as="generator")
+            done = parallel(delayed(_kept)(function, (*task, *further), place) for task, place in work)
+        try:
+            yield from enumerate(done)
         except TerminatedWorkerError as error:
             killed = "a process was killed, most likely for want of memory"
             raise InputError(f"--jobs {jobs}: {killed}; choose fewer") from error
 
 
-def _refused(function, *arguments):
-    """As `on_one_core`, but an InputError is returned, so that of several the first in order is raised, not in time."""
+def _on_workers(function, work, cluster, bar, steps):
+    """As `_in_processes`, by a Cluster, in the order in which they are done."""
+    moved = Counter()
+
+    def reports(number, done):
+        bar.update(done - moved[number])
+        moved[number] = done
+
+    parcels = [packed((function, task)) for task, _ in work]
+    with closing(cluster.results(parcels, reports if steps else None)) as contents:
+        for number, content in contents:
+            result = unpacked(content)
+            if not isinstance(result, InputError):
+                keep(work[number][1], content)
+            yield number, result
+
+
+def _kept(function, task, place):
+    """What `on_one_core` returns, kept at once; an InputError is returned, so that of several the first is raised."""
     try:
-        return on_one_core(function, *arguments)
+        result = on_one_core(function, *task)
     except InputError as error:
         return error
+    keep(place, result)
+    return result
 
 
 def on_one_core(function, *arguments):

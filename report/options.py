@@ -1,6 +1,7 @@
 """The command line: what the scripts' options mean, and how bad input is refused."""
 
 import argparse
+import json
 import math
 import os
 import re
@@ -15,15 +16,21 @@ from mlp import InputError
 from mlp.data import DATA_SETS, DataSet
 from mlp.network import ALL, BASELINE, CONTROL, DEFAULT_CLASSES, DEFAULT_DATA_SET, KERNEL_NORMS, load_records
 from mlp.network import refuse_twins
+from modularity.cluster import Cluster
+from modularity.unfinished import begin, until_success
 from report.interruption import say_interrupted
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SPELLED_CLASSES = ",".join(map(str, DEFAULT_CLASSES))
+UNFINISHED = REPOSITORY / "unfinished"
+"""Where results of finished tasks are kept until their run has succeeded."""
 LARGEST_SEED = 2**32 - 1
 """The largest that scikit-learn takes."""
 MOST_DRAWS = 10_000
 """Random modules, shuffles or restarts that an option can ask for; more would outgrow time and memory."""
 MOST_JOBS = 1024
+ADDRESS = r"[a-z]+://\S+:[0-9]+"
+"""Of a scheduler."""
 
 
 class Help(argparse.HelpFormatter):
@@ -52,7 +59,16 @@ class Parser(argparse.ArgumentParser):
         args = super().parse_args(words, argparse.Namespace(argv=argv))
         if "device" in args and args.device.type == "cuda":
             args.jobs = 1  # one task holds the device
+        if "scheduler" in args and args.scheduler:
+            args.jobs, args.device = self._cluster(args), torch.device("cpu")
+        if "fresh" in args:
+            begin(args.fresh)
         return args
+
+    def _cluster(self, args):
+        if any(word.startswith("--device") for word in args.argv) and args.device.type == "cuda":
+            self.error("argument --scheduler: its workers compute on processors; leave --device out, or name cpu")
+        return Cluster(args.scheduler, args.wait)
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message}\n")
@@ -106,6 +122,13 @@ class Parser(argparse.ArgumentParser):
         what = "processes that work at the same time, at most one per core; changes no number (default: all cores)"
         self.option("--jobs", what, integer(1, MOST_JOBS), cpu_count())
         self.option("--device", "cpu, cuda, or auto: cuda where there is one", device, "auto")
+        what = "let the workers of this Dask scheduler do the work, and not this machine: its address, as in "
+        what += "tcp://HOST:PORT, or the file that it has written, as in scheduler.json (default: none)"
+        self.option("--scheduler", what, scheduler, metavar="ADDRESS")
+        what = "seconds to wait, with --scheduler, for a worker that can do the work when there is none"
+        self.option("--wait", what, non_negative, 60)
+        what = "do all tasks again, also those that a run before this one has done, which was interrupted"
+        self.add_argument("--fresh", action="store_true", help=what)
 
     def add_folders(self, data=True):
         """Where results go, and where the images of the `data` sets are."""
@@ -122,7 +145,8 @@ def run(main, argv=None):
     torch.backends.cudnn.allow_tf32 = False  # a GPU rounds as a processor does
     torch.backends.cudnn.deterministic = True
     try:
-        main(argv)
+        with until_success(UNFINISHED):
+            main(argv)
         sys.stdout.flush()
     except InputError as error:
         print(f"{script}: {error}", file=sys.stderr)
@@ -244,6 +268,23 @@ def widths(text):
         return tuple(integer(1)(width) for width in text.split(","))
     except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(f"'{text}': {error}; give the width of each layer, as in 128,64") from None
+
+
+def scheduler(text):
+    """'tcp://10.0.0.1:8786', or a file that says so -> the address"""
+    if re.fullmatch(ADDRESS, text):
+        return text
+    try:
+        address = json.loads(Path(text).read_text())["address"]
+        if not re.fullmatch(ADDRESS, address):
+            raise ValueError
+    except OSError:
+        wanted = "the address of a Dask scheduler, as in tcp://HOST:PORT, or the file that it has written"
+        raise argparse.ArgumentTypeError(f"'{text}' is no file; give {wanted}") from None
+    except (ValueError, KeyError, TypeError):
+        wanted = "the one that the Dask scheduler writes with --scheduler-file"
+        raise argparse.ArgumentTypeError(f"'{text}' names no address; give {wanted}") from None
+    return address
 
 
 def device(text):

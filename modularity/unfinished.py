@@ -1,0 +1,133 @@
+"""Unfinished runs: the results of their finished tasks are kept on disk, until the run has succeeded.
+
+A run that was killed finds them by all that decides them, and goes on where it was.
+"""
+
+import os
+import sys
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
+from itertools import product
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from mlp import InputError
+from mlp.data import images_digest
+from mlp.files import replacing, writable_folder
+from modularity.parcels import packed, unpacked
+from modularity.versions import processor, versions
+
+LARGEST = 2 * 2**30
+"""Bytes that all results together may take; beyond that, the oldest make room."""
+
+
+@dataclass
+class _Run:
+    """What a script keeps.  begun: whether it keeps anything.  fresh: whether what is there counts for nothing."""
+
+    folder: Path
+    begun: bool = False
+    fresh: bool = False
+    places: set = field(default_factory=set)
+    surroundings: str = ""
+
+
+_run = None
+"""The run of this process, within `until_success`."""
+
+
+@contextmanager
+def until_success(folder):
+    """What tasks of the block return is kept in a folder once it has called `begin`, and deleted if it succeeds."""
+    global _run
+    _run = _Run(Path(folder))
+    try:
+        yield
+        for place in _run.places:
+            place.unlink(missing_ok=True)
+        with suppress(OSError):  # it is there no more, or other runs keep something in it
+            _run.folder.rmdir()
+    finally:
+        _run = None
+
+
+def begin(fresh):
+    """From now on, keep what tasks return.  fresh: and do not ask for what was kept before."""
+    if _run:
+        _run.begun, _run.fresh = True, fresh
+
+
+def places_of(function, tasks):
+    """Where the result of each task belongs: a path named by all that decides it, or None where nothing is kept.
+
+    That is the function, its arguments, the content of the images that they name, the code, the packages and the
+    processor, and the GPU if there is one.
+    """
+    if not _run or not _run.begun or not tasks:
+        return [None] * len(tasks)
+    try:
+        _own_folder(_run.folder)
+    except InputError as error:
+        tqdm.write(f"note: {error}; until then, a run that is killed starts over", file=sys.stderr)
+        _run.begun = False
+        return [None] * len(tasks)
+    _make_room()
+    surroundings = f"{versions()} {processor()} {torch.cuda.is_available() and torch.cuda.get_device_name()}"
+    digest_of = cache(images_digest)
+    places = []
+    for task in tasks:
+        parcel = packed((function, task))
+        digest = sha256(surroundings.encode() + parcel.content)
+        for data, folder, train in product(parcel.data_sets, parcel.folders, (False, True)):
+            if data.name:
+                digest.update(digest_of(data.name, train, folder).encode())
+        places.append(_run.folder / f"{digest.hexdigest()[:40]}.task")
+    if _run.fresh:
+        for place in set(places) - _run.places:
+            place.unlink(missing_ok=True)
+    _run.places.update(places)
+    return places
+
+
+def recalled(place):
+    """The result that was kept at a place, in a list; or an empty list, if there is none or it is damaged."""
+    try:
+        return [unpacked(place.read_bytes())] if place else []
+    except Exception:  # whatever a damaged pickle raises: the task is done again
+        return []
+
+
+def keep(place, result):
+    """Keep what a task has returned, if it has a place; `result` may be packed already."""
+    if place:
+        content = result if isinstance(result, bytes) else packed(result, large=None).content
+        with suppress(OSError, InputError):  # a full disk: the result itself is not lost
+            with replacing(place) as temporary:
+                temporary.write_bytes(content)
+
+
+def _own_folder(path):
+    """A folder that nobody else can write to, for who can write there decides what is unpacked."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    writable_folder(path)
+    found = path.stat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise InputError(f"{path}: others can write there; delete it, or take their permission away")
+
+
+def _make_room():
+    """Delete the oldest results while all together take more than LARGEST, those of this run last."""
+    found = []
+    for path in _run.folder.glob("*.task"):
+        with suppress(OSError):
+            found.append((path in _run.places, path.stat().st_mtime, path.stat().st_size, path))
+    total = sum(size for *_, size, _ in found)
+    for *_, size, path in sorted(found):
+        if total <= LARGEST:
+            break
+        path.unlink(missing_ok=True)
+        total -= size
