@@ -213,7 +213,8 @@ class Cluster:
         except ImportError:
             remedy = "pip install -r requirements-cluster.txt"
             raise InputError(f"--scheduler {self.address}: needs Dask, which is not installed; {remedy}") from None
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said in a sentence of ours
+        for name in ("distributed", "distributed.client"):  # what matters is said in a sentence of ours
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             self._client = Client(self.address, timeout=CONNECTING, set_as_default=False)
         except (OSError, ValueError, RuntimeError) as error:
@@ -259,7 +260,8 @@ class Cluster:
         if answer.status != "finished":
             error = answer.exception() if answer.status == "error" else None
             if isinstance(error, ImportError):
-                return name, f"cannot import this project ({_one_line(error)}); start it in a copy of this repository"
+                remedy = f"start it in a copy of this repository, by {START}"
+                return name, f"cannot import this project ({_one_line(error)}); {remedy}"
             said = f"could not prove what it has ({_one_line(error)})" if error else "did not answer"
             return name, f"{said}; see what it has printed, and start it again"
         found = answer.result()

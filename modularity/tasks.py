@@ -2,6 +2,7 @@
 
 import tempfile
 import threading
+import warnings
 from collections import Counter
 from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import partial
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from mlp import InputError
 from modularity.parcels import packed, unpacked
-from modularity.unfinished import keep, places_of, recalled
+from modularity.unfinished import keep, make_room, places_of, recalled
 
 
 def mapped(function, tasks, jobs, description, unit="task", steps=None):
@@ -45,6 +46,7 @@ def mapped(function, tasks, jobs, description, unit="task", steps=None):
                 while number not in found:
                     place, result = next(done)
                     found[left[place]] = result
+                    make_room()
                     if not steps:
                         bar.update()
                 result = found.pop(number)
@@ -69,6 +71,10 @@ def _in_processes(function, work, jobs, bar, steps):
         except TerminatedWorkerError as error:
             killed = "a process was killed, most likely for want of memory"
             raise InputError(f"--jobs {jobs}: {killed}; choose fewer") from error
+        finally:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # tasks that nobody waits for any more are cancelled
+                done.close()
 
 
 def _on_workers(function, work, cluster, bar, steps):

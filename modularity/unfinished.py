@@ -11,6 +11,7 @@ from functools import cache
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
+from time import monotonic
 
 import torch
 from tqdm import tqdm
@@ -21,8 +22,11 @@ from mlp.files import replacing, writable_folder
 from modularity.parcels import packed, unpacked
 from modularity.versions import processor, versions
 
-LARGEST = 2 * 2**30
+LARGEST = 2 * 10**9
 """Bytes that all results together may take; beyond that, the oldest make room."""
+
+BETWEEN_LOOKS = 10
+"""Seconds between two looks at how much that is."""
 
 
 @dataclass
@@ -33,7 +37,7 @@ class _Run:
     begun: bool = False
     fresh: bool = False
     places: set = field(default_factory=set)
-    surroundings: str = ""
+    looked: float = -BETWEEN_LOOKS
 
 
 _run = None
@@ -75,7 +79,6 @@ def places_of(function, tasks):
         tqdm.write(f"note: {error}; until then, a run that is killed starts over", file=sys.stderr)
         _run.begun = False
         return [None] * len(tasks)
-    _make_room()
     surroundings = f"{versions()} {processor()} {torch.cuda.is_available() and torch.cuda.get_device_name()}"
     digest_of = cache(images_digest)
     places = []
@@ -90,6 +93,7 @@ def places_of(function, tasks):
         for place in set(places) - _run.places:
             place.unlink(missing_ok=True)
     _run.places.update(places)
+    make_room()
     return places
 
 
@@ -110,17 +114,11 @@ def keep(place, result):
                 temporary.write_bytes(content)
 
 
-def _own_folder(path):
-    """A folder that nobody else can write to, for who can write there decides what is unpacked."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    writable_folder(path)
-    found = path.stat()
-    if found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise InputError(f"{path}: others can write there; delete it, or take their permission away")
-
-
-def _make_room():
+def make_room():
     """Delete the oldest results while all together take more than LARGEST, those of this run last."""
+    if not _run or not _run.begun or monotonic() - _run.looked < BETWEEN_LOOKS:
+        return
+    _run.looked = monotonic()
     found = []
     for path in _run.folder.glob("*.task"):
         with suppress(OSError):
@@ -131,3 +129,13 @@ def _make_room():
             break
         path.unlink(missing_ok=True)
         total -= size
+
+
+def _own_folder(path):
+    """A folder that nobody else can write to, for who can write there decides what is unpacked."""
+    with suppress(OSError):  # which writable_folder puts in words
+        path.mkdir(mode=0o700, parents=True)
+    writable_folder(path)
+    found = path.stat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise InputError(f"{path}: others can write there; delete it, or take their permission away")

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+import report.options
 from mlp.data import load_images
 from mlp.model import initial_model
 from report.options import run
@@ -50,6 +52,8 @@ def call(script, *arguments):
     words = list(map(str, arguments))
     printed, complaints = io.StringIO(), io.StringIO()
     with (
+        tempfile.TemporaryDirectory() as place,
+        patch.object(report.options, "UNFINISHED", Path(place, "unfinished")),
         patch.object(sys, "argv", [script]),
         redirect_stdout(printed),
         redirect_stderr(complaints),
