@@ -164,6 +164,11 @@ class Cluster:
             except Empty:
                 pass
 
+    def fit_workers(self):
+        """The addresses of the workers that are fit by now."""
+        self.refuse_unfit()
+        return list(self._workers)
+
     def results(self, parcels, reports=None):
         """Do tasks on the workers.
 
@@ -184,21 +189,23 @@ class Cluster:
                     for worker in self._look():
                         self._take_back(worker, queue, losses, reports)
                 self._hand_out(queue, parcels, messages, topic)
+                done = {}
                 for key, steps in _waiting(messages, LOOK):
                     worker = next((worker for worker in self._workers.values() if key in worker.tasks), None)
-                    if worker is None:  # of a task that was taken back
+                    if worker and steps is None:
+                        future, number = worker.tasks.pop(key)
+                        done[number] = future
+                    elif worker:  # and if not, it is of a task that was taken back
+                        reports(worker.tasks[key][1], steps)
+                for number, outcome in zip(done, self._outcomes(list(done.values()))):
+                    if outcome is None:
+                        queue.again(number)
                         continue
-                    future, number = worker.tasks[key]
-                    if steps is None:
-                        del worker.tasks[key]
-                        content, steps = self._outcome(future)
-                        if content is None:
-                            queue.again(number)
-                            continue
-                        self.sent.update(tasks=1, results=len(content))
-                        yield number, content
+                    content, steps = outcome
+                    self.sent.update(tasks=1, results=len(content))
                     if reports:
                         reports(number, steps)
+                    yield number, content
         finally:
             for worker in self._workers.values():
                 _release(worker)
@@ -325,16 +332,17 @@ class Cluster:
         self.sent.update(contents=len(parcel.content))
         future.add_done_callback(lambda done: messages.put((done.key, None)))
 
-    def _outcome(self, future):
-        """(content of the result, steps), or (None, None) if it was lost on its way."""
+    def _outcomes(self, futures):
+        """Of each future (content of the result, steps), or None if it was lost on its way.  Raises what a task does."""
         from distributed import KilledWorker
 
-        if future.status == "error" and not isinstance(future.exception(), KilledWorker):
-            raise future.exception()
-        try:
-            return future.result(timeout=max(self.wait, CONNECTING))
+        for future in futures:
+            if future.status == "error" and not isinstance(future.exception(), KilledWorker):
+                raise future.exception()
+        try:  # all at once: each journey takes milliseconds
+            return self._client.gather(futures)
         except (OSError, RuntimeError, CancelledError, KilledWorker):
-            return None, None
+            return [None] if len(futures) == 1 else [self._outcomes([future])[0] for future in futures]
 
     def _take_back(self, worker, queue, losses, reports):
         """The tasks of a worker that is lost wait again; the one that it was doing has cost a worker."""

@@ -1,0 +1,94 @@
+"""How fast a cluster on this machine is: tasks that sleep, to see what sending them costs, and tasks that work."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from mlp.model import initial_model
+from mlp.network import Network
+from modularity.cluster import Cluster
+from modularity.clusterability import COPIES_PER_TASK, clusterings
+from modularity.graph import without_isolated
+from modularity.tasks import mapped
+from modularity.versions import REPOSITORY
+from report.speed import pruned_weights
+
+WAIT = 120
+"""Seconds in which the workers have to be there."""
+ZEROS = 0.9
+"""The share of weights that are pruned."""
+
+
+def sleeping(network, seconds):
+    """A task that keeps no core busy, so that many workers fit on one machine; its result is small."""
+    time.sleep(seconds)
+    return seconds
+
+
+@contextmanager
+def local_workers(count):
+    """A scheduler and so many workers, processes of this machine that began as docs/clusters.md says: the Cluster."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+
+        def start(program, *options):
+            command = [sys.executable, "-m", f"distributed.cli.dask_{program}", *options, "--no-dashboard"]
+            said = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            process = stack.enter_context(subprocess.Popen(command, cwd=REPOSITORY, **said))
+            stack.callback(process.terminate)
+
+        file = Path(folder, "scheduler.json")
+        start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
+        while not file.exists():
+            time.sleep(0.1)
+        address = json.loads(file.read_text())["address"]
+        workers = f"--nthreads 1 --nworkers {count} --memory-limit 0 --local-directory".split()
+        start("worker", address, *workers, folder)
+        cluster = Cluster(address, WAIT)
+        while len(cluster.fit_workers()) < count:
+            time.sleep(0.5)
+        yield cluster
+
+
+def different_networks(sizes, data, count):
+    """Networks of one shape, no two with the same weights."""
+    network = Network(initial_model(sizes, seed=0), data)
+    return [replace(network, model=initial_model(sizes, seed=number)) for number in range(count)]
+
+
+def sleeping_row(cluster, workers, networks, of_each, seconds):
+    """Send tasks that sleep, so many of each network: how many of them a second, and what crosses the network."""
+    tasks = [(network, seconds) for network in networks for _ in range(of_each)]
+    list(mapped(sleeping, [(None, 0.0)] * 2 * workers, cluster, "warm-up"))
+    cluster.sent.clear()
+    start = time.perf_counter()
+    list(mapped(sleeping, tasks, cluster, f"{workers} workers, {seconds:g} s"))
+    elapsed = time.perf_counter() - start
+    row = {"workers": workers, "task_seconds": seconds, "tasks": len(tasks), "networks": len(networks)}
+    row |= {"seconds": elapsed, "tasks_per_second": len(tasks) / elapsed}
+    row["busy"] = len(tasks) * seconds / (workers * elapsed)
+    row["overhead_seconds"] = elapsed * workers / len(tasks) - seconds
+    for kind in ("contents", "parts", "results"):
+        row[f"{kind}_bytes"] = cluster.sent[kind] / len(tasks)
+    return row
+
+
+def clustering_row(jobs, by, sizes, clusters, copies, workers):
+    """Cluster shuffled copies of a pruned network, as the second study does."""
+    weights = without_isolated(pruned_weights(sizes, ZEROS))
+    keys = [(0, 0, copy) for copy in range(copies)]
+    groups = [keys[first : first + COPIES_PER_TASK] for first in range(0, copies, COPIES_PER_TASK)]
+    tasks = [(weights, "layer", clusters, 0, some) for some in groups]
+    list(
+        mapped(
+            clusterings, [(weights, "layer", clusters, 0, [])] * 2 * workers, jobs, "warm-up", steps=[0] * 2 * workers
+        )
+    )
+    start = time.perf_counter()
+    list(mapped(clusterings, tasks, jobs, by, "copy", list(map(len, groups))))
+    work = f"{copies} copies of a network, clustered"
+    return {"work": work, "by": by, "workers": workers, "seconds": time.perf_counter() - start}
