@@ -25,6 +25,8 @@ from modularity.versions import processor, versions
 
 CONNECTING = 10
 """Seconds in which a scheduler has to answer."""
+PROVING = 180
+"""Seconds in which a worker has to prove what it has; it imports all packages first, maybe from a slow disk."""
 LOOK = 1
 """Seconds between two looks at who is there."""
 AHEAD = 2
@@ -35,8 +37,12 @@ HELD = 2**28
 """Bytes of parts that a worker keeps for tasks to come."""
 REPORTED = 0.5
 """Seconds between two reports of the steps of a task."""
-PROOF = "__import__('modularity.cluster', fromlist=['proof']).proof(images, folder)"
-"""What a worker is asked to evaluate: plain text, since one that lacks the project could not read any of it."""
+PROOF, WORK = (
+    f"__import__('modularity.cluster', fromlist=['cluster']).{call}"
+    for call in ("proof(images, folder)", "work(content, reports, names, parts)")
+)
+"""What a worker is asked to evaluate: plain text, since a scheduler reads what it passes on, and needs no project; and
+a worker that lacks it can say so."""
 START = "python -m distributed.cli.dask_worker SCHEDULER --nthreads 1"
 
 
@@ -58,7 +64,7 @@ def proof(images, folder):
     return found
 
 
-def work(content, reports, names, *parts):
+def work(content, reports, names, parts):
     """Do a task.  content, names, parts: of its Parcel.  reports: None, or the topic for the steps that it has done.
 
     Returns the content of its result's Parcel, of an InputError if it raised one, and how many steps it took.
@@ -244,7 +250,7 @@ class Cluster:
             ask = {"workers": [address], "pure": False}
             host = self._client.submit(platform.node, key=f"host-{uuid4().hex}", **ask)
             answer = self._client.submit(eval, PROOF, dict(self._needs), key=f"proof-{uuid4().hex}", **ask)
-            self._proving[address] = host, answer, monotonic() + max(self.wait, CONNECTING)
+            self._proving[address] = host, answer, monotonic() + PROVING
         for address, (host, answer, deadline) in list(self._proving.items()):
             if answer.done() and host.done() or monotonic() > deadline:
                 del self._proving[address]
@@ -275,7 +281,7 @@ class Cluster:
         for package, ours in versions().items():
             theirs = found["versions"].get(package)
             if theirs != ours:
-                return name, f"has {package} {theirs}, and this machine {ours}; install the same there"
+                return name, f"has {package} {theirs}, and this machine {ours}; have the same there, and start it again"
         if threads != 1:
             return name, f"works with {threads} threads; start it with --nthreads 1, and several --nworkers instead"
         if "refusal" in found:
@@ -318,16 +324,9 @@ class Cluster:
         while sum(size for _, size in worker.parts.values()) > HELD and len(worker.parts) > len(parts):
             worker.parts.popitem(last=False)
         key = f"task-{uuid4().hex}"
-        future = self._client.submit(
-            work,
-            parcel.content,
-            (topic, key) if topic else None,
-            list(parcel.parts),
-            *parts,
-            key=key,
-            workers=[worker.address],
-            pure=False,
-        )
+        what = {"content": parcel.content, "reports": [topic, key] if topic else None}
+        what |= {"names": list(parcel.parts), "parts": parts}
+        future = self._client.submit(eval, WORK, what, key=key, workers=[worker.address], pure=False)
         worker.tasks[key] = future, number
         self.sent.update(contents=len(parcel.content))
         future.add_done_callback(lambda done: messages.put((done.key, None)))
