@@ -12,13 +12,15 @@
 # make images          does it hold for other images?  Fashion-MNIST, and images of two halves
 # make convolutions    does it hold for networks of convolutions?
 # make benchmark       how fast all this is, side by side with the obvious ways
+# make cluster         what a Dask cluster costs and gains, with workers on this machine
 
 PYTHON ?= python3
 BIN = .venv/bin
 OLDEST = .venv-oldest/bin
 
 .PHONY: figures centralities ablation test test-long test-all test-oldest
-.PHONY: evidence clusterability specialization similarity recovery agreement images convolutions benchmark hundred filan
+.PHONY: evidence clusterability specialization similarity recovery agreement images convolutions benchmark cluster
+.PHONY: hundred filan
 .PHONY: clean
 
 figures: .venv/installed
@@ -148,20 +150,27 @@ convolutions: .venv/installed
 benchmark: .venv/installed
 	$(BIN)/python benchmark.py
 
+cluster: .venv/installed-cluster
+	$(BIN)/python benchmark_cluster.py --parts overhead,speedup,similarity
+
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -r requirements.txt
 	touch $@
 
-.venv/installed-tests: .venv/installed tests/requirements.txt
+.venv/installed-cluster: .venv/installed requirements-cluster.txt
+	$(BIN)/python -m pip install -r requirements-cluster.txt
+	touch $@
+
+.venv/installed-tests: .venv/installed tests/requirements.txt requirements-cluster.txt
 	$(BIN)/python -m pip install -r tests/requirements.txt
 	touch $@
 
-.venv-oldest/installed: requirements.txt tests/requirements.txt tests/oldest.txt
+.venv-oldest/installed: requirements.txt tests/requirements.txt requirements-cluster.txt tests/oldest.txt
 	$(PYTHON) -m venv .venv-oldest
 	$(OLDEST)/python -m pip install -r requirements.txt -r tests/requirements.txt -c tests/oldest.txt
 	touch $@
 
 clean:
-	rm -rf .venv .venv-oldest
+	rm -rf .venv .venv-oldest unfinished

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from itertools import product
 from pathlib import Path
 
 import torch
@@ -34,8 +33,12 @@ MANY = 16
 """Workers that sleep, to see what one scheduler and one script can keep busy; four times as many tasks."""
 NETWORKS_SENT = 200
 CLUSTERS, COPIES = 12, 120
+SLEEPS = 40
+TRAINING = "train.py --separate-batches --recipe lange --dropout 0,0.2,0.5,0.7"
+"""The first networks of `make similarity`, of four conditions."""
 THREE_TIMES = 30
-"""Networks of each condition, where `make similarity` has ten."""
+"""Networks of each, where that has ten."""
+ANALYSIS = "are_modules_upstream_downstream.py"
 
 
 def parse_args(argv):
@@ -82,10 +85,9 @@ def speedup(args):
     for workers in WORKERS:
         with local_workers(workers) as cluster:
             rows.append(clustering_row(cluster, "workers", LARGE, CLUSTERS, COPIES, workers))
-            slept = sleeping_row(cluster, workers, different_networks(SMALL, DIGITS, 1), 40, 1.0)
-            rows.append(
-                {"work": "40 tasks that sleep 1 s", "by": "workers", "workers": workers, "seconds": slept["seconds"]}
-            )
+            slept = sleeping_row(cluster, workers, different_networks(SMALL, DIGITS, 1), SLEEPS, 1.0)
+            about = {"work": f"{SLEEPS} tasks that sleep 1 s", "by": "workers", "workers": workers}
+            rows.append(about | {"seconds": slept["seconds"]})
     return with_speedup(rows, "work", "by")
 
 
@@ -95,17 +97,17 @@ def similarity(args):
     with tempfile.TemporaryDirectory() as place:
         for workers in (4, 1):
             folder = Path(place, str(workers))
-            train = f"train.py --separate-batches --recipe lange --networks {THREE_TIMES} --dropout 0,0.2,0.5,0.7"
             checkpoint = folder / "mlp_mnist0123456789.pt"
             commands = {
-                "training": [*train.split(), "--save-dir", folder, "--figures-dir", folder / "training"],
-                "analysis": ["are_modules_upstream_downstream.py", checkpoint, "--figures-dir", folder / "analysis"],
+                "training": [*TRAINING.split(), "--networks", THREE_TIMES, "--save-dir", folder],
+                "analysis": [*ANALYSIS.split(), checkpoint],
             }
             with local_workers(workers) as cluster:
                 for work, command in commands.items():
-                    command = [sys.executable, *map(str, command), "--fresh", "--data-dir", str(args.data_dir)]
+                    figures = "--figures-dir", folder / work, "--data-dir", args.data_dir
+                    command = [sys.executable, *command, *figures, "--fresh", "--scheduler", cluster.address]
                     start = time.perf_counter()
-                    subprocess.run([*command, "--scheduler", cluster.address], cwd=REPOSITORY, check=True)
+                    subprocess.run(list(map(str, command)), cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
                     seconds = time.perf_counter() - start
                     rows.append({"work": work, "networks": 4 * THREE_TIMES, "workers": workers, "seconds": seconds})
             made[workers] = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.csv")}

@@ -137,6 +137,10 @@ def _loaded(name, classes, train, data_dir):
     return load_images(name, classes, train, data_dir)
 
 
+forget_images = _loaded.cache_clear
+"""To be called where files may have changed."""
+
+
 def _read_collection(name, train, data_dir):
     """All images [n, 28, 28] of a split of a collection, as torchvision names it, and their classes [n], as bytes."""
     try:

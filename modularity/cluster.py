@@ -9,26 +9,30 @@ import logging
 import platform
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
-from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
+from importlib import import_module
 from queue import Empty, SimpleQueue
-from time import monotonic
+from threading import Thread
+from time import monotonic, sleep
 from uuid import uuid4
 
 from tqdm import tqdm
 
 from mlp import InputError
-from mlp.data import DataSet, images_digest
-from modularity.parcels import packed, own_folder, spelled_folder, unpacked
+from mlp.data import DataSet, forget_images, images_digest
+from modularity.parcels import own_folder, packed, spelled_folder, unpacked
 from modularity.tasks import on_one_core
-from modularity.versions import processor, versions
+from modularity.versions import REPOSITORY, processor, versions
 
 CONNECTING = 10
-"""Seconds in which a scheduler has to answer."""
+"""Seconds in which a scheduler has to be found."""
+ANSWERING = 30
+"""Seconds in which it has to answer whatever it is asked, results of workers among it."""
 PROVING = 180
 """Seconds in which a worker has to prove what it has; it imports all packages first, maybe from a slow disk."""
+GATHERING = 5
+"""Seconds in which further workers can prove themselves before the first that has begins to work."""
 LOOK = 1
 """Seconds between two looks at who is there."""
 AHEAD = 2
@@ -58,7 +62,16 @@ def proof(images, folder):
 
     Returns its host, versions, processor, and digests of the files of images, or why these cannot be read.
     """
-    _hold_memory()
+    from distributed import get_worker
+
+    worker = get_worker()
+    _hold_memory(worker)
+    for package in ("mlp", "modularity"):  # all of it now, lest a part be read after it has changed
+        for path in sorted((REPOSITORY / package).glob("[!_]*.py")):
+            import_module(f"{package}.{path.stem}")
+    for package in ("scipy", "sklearn", "igraph"):
+        import_module(package)
+    forget_images()  # other files may have taken their place
     found = {"host": platform.node(), "versions": versions(), "processor": processor(), "images": []}
     try:
         for name, classes, train in images:
@@ -84,7 +97,11 @@ def work(content, reports, names, parts):
         steps += 1
         if monotonic() - said > REPORTED:
             said = monotonic()
-            worker.log_event(reports[0], [reports[1], steps])
+            topic, key = reports
+            worker.log_event(topic, [key, steps])
+            task = worker.state.tasks.get(key)
+            if task is None or task.state == "cancelled":
+                raise InputError("nobody waits for this task any more")
 
     try:
         result = on_one_core(function, *task, *([advance] if reports else []))
@@ -93,11 +110,14 @@ def work(content, reports, names, parts):
     return packed(result, large=None).content, steps
 
 
-def _hold_memory():
-    """Let malloc keep what was freed, as it would by itself.
+def _hold_memory(worker):
+    """Let malloc keep what was freed, as it would by itself; and let the worker go on when memory is short.
 
-    Dask's nanny has it return all but 64 KiB at once (MALLOC_TRIM_THRESHOLD_), which costs training half of its speed.
+    Dask's nanny has malloc return all but 64 KiB at once (MALLOC_TRIM_THRESHOLD_), which makes training take half as
+    long again; and a worker that pauses for want of memory would pause for ever, since its task holds that memory.
     """
+    with suppress(AttributeError):
+        worker.memory_manager.memory_pause_fraction = False
     with suppress(OSError, AttributeError, TypeError):  # of a C library other than glibc
         library = ctypes.CDLL(None)
         for parameter, value in (MMAP_THRESHOLD, TRIM_THRESHOLD):
@@ -109,11 +129,15 @@ def _hold_memory():
 
 @dataclass
 class _Worker:
-    """A worker that is fit.  tasks: {key: (future, number)} in the order in which it does them.
-    parts: {digest: (future, bytes)} that it holds, those needed last at the end.  group: what its last task shared."""
+    """A worker that is fit.  alike: whether its processor is of the same kind as that of this machine.
+
+    tasks: {key: (future, number)} in the order in which it does them.  parts: {digest: (future, bytes)} that it holds,
+    those needed last at the end.  group: what its last task shares with others.
+    """
 
     address: str
     host: str
+    alike: bool
     tasks: dict = field(default_factory=dict)
     parts: OrderedDict = field(default_factory=OrderedDict)
     group: tuple = None
@@ -123,13 +147,13 @@ class _Queue:
     """Numbers of parcels that wait for a worker, those that share parts side by side: each goes to few workers."""
 
     def __init__(self, parcels):
-        self.parcels, self.groups = parcels, defaultdict(deque)
+        self.parcels, self.groups, self.waiting = parcels, defaultdict(deque), len(parcels)
         for number, parcel in enumerate(parcels):
             self.groups[tuple(parcel.parts)].append(number)
         self.untouched = deque(self.groups)
 
     def __len__(self):
-        return sum(map(len, islice(self.groups.values(), 1000)))  # enough to know whether there are many
+        return self.waiting
 
     def next_for(self, worker):
         """The next of the group that a worker is at; else of one that nobody has begun, or of the longest."""
@@ -138,15 +162,17 @@ class _Queue:
                 self.untouched.popleft()
             longest = max(self.groups, key=lambda group: len(self.groups[group])) if not self.untouched else None
             worker.group = self.untouched.popleft() if self.untouched else longest
-        waiting = self.groups[worker.group]
-        number = waiting.popleft()
-        if not waiting:
+        numbers = self.groups[worker.group]
+        number = numbers.popleft()
+        if not numbers:
             del self.groups[worker.group]
+        self.waiting -= 1
         return number
 
     def again(self, number):
         """Put a number back, before all others of its group."""
         self.groups[tuple(self.parcels[number].parts)].appendleft(number)
+        self.waiting += 1
 
 
 class Cluster:
@@ -162,8 +188,9 @@ class Cluster:
         self._client = None
         self._needs = {"images": [], "folder": ""}
         self._images = []
-        self._workers, self._proving, self._unfit = {}, {}, {}
+        self._workers, self._proving, self._unfit, self._kinds = {}, {}, {}, {processor()}
         self._looked = self._last_fit = 0
+        self._messages, self._topic = SimpleQueue(), f"steps-{uuid4().hex}"
 
     def refuse_unfit(self, data_sets=(), data_dir=None, splits=()):
         """Let each worker prove that it can import this project, in the same versions, and has the same images.
@@ -179,12 +206,12 @@ class Cluster:
             self._needs["folder"] = spelled_folder(data_dir)
         self._connect()
         self._workers, self._last_fit = {}, monotonic()  # those that were fit for less prove again
-        while self._look() or self._proving or not self._workers:
-            messages = SimpleQueue()
-            try:
-                messages.get(timeout=0.1)
-            except Empty:
-                pass
+        others = None
+        while not self._workers or (self._proving and monotonic() < others):
+            sleep(0.1)
+            self._look()
+            if self._workers and others is None:
+                others = monotonic() + GATHERING
 
     def fit_workers(self):
         """The addresses of the workers that are fit by now."""
@@ -196,66 +223,90 @@ class Cluster:
 
         parcels: of (function, arguments).  reports: None, or called with a number and how many steps that task has
         done by now; then the last argument of each function is one to call after each step.
-        Yields (number, content of the Parcel of the result) in the order in which they are done.
+        Yields (number, content of the Parcel of the result, whether a processor as of this machine made it) in the
+        order in which they are done.
         Raises InputError as `refuse_unfit`, or if a task is lost with MOST_LOSSES workers; and whatever a task raises.
         """
         if not self._client:
             self.refuse_unfit()
-        queue, messages, losses = _Queue(parcels), SimpleQueue(), Counter()
-        topic = f"steps-{uuid4().hex}" if reports else None
-        if reports:
-            self._client.subscribe_topic(topic, lambda event: messages.put(event[1]))
+        queue, losses = _Queue(parcels), Counter()
+
+        def lose(worker):
+            """The tasks of a worker wait again; the one that it was doing has cost a worker."""
+            self._workers.pop(worker.address, None)
+            for place, (future, number) in enumerate(worker.tasks.values()):
+                losses[number] += place == 0
+                queue.again(number)
+                if reports:
+                    reports(number, 0)
+                if losses[number] >= MOST_LOSSES:
+                    lost = f"{MOST_LOSSES} workers were lost at the same task, the last on {worker.host}"
+                    remedy = "give them more memory, or their jobs more time, and the same command, which goes on"
+                    raise InputError(f"--scheduler {self.address}: {lost}; {remedy} where it was")
+            _release(worker)
+
         try:
             while queue or any(worker.tasks for worker in self._workers.values()):
                 if monotonic() - self._looked > LOOK:
                     for worker in self._look():
-                        self._take_back(worker, queue, losses, reports)
-                self._hand_out(queue, parcels, messages, topic)
+                        lose(worker)
+                for worker in self._hand_out(queue, parcels, reports is not None):
+                    lose(worker)
                 done = {}
-                for key, steps in _waiting(messages, LOOK):
+                for key, steps in _waiting(self._messages, LOOK):
                     worker = next((worker for worker in self._workers.values() if key in worker.tasks), None)
                     if worker and steps is None:
-                        future, number = worker.tasks.pop(key)
-                        done[number] = future
-                    elif worker:  # and if not, it is of a task that was taken back
+                        done[key] = worker
+                    elif worker and reports:  # and if not, it is of a task that was taken back
                         reports(worker.tasks[key][1], steps)
-                for number, outcome in zip(done, self._outcomes(list(done.values()))):
-                    if outcome is None:
-                        queue.again(number)
-                        continue
-                    content, steps = outcome
-                    self.sent.update(tasks=1, results=len(content))
-                    if reports:
-                        reports(number, steps)
-                    yield number, content
+                outcomes, error = self._outcomes([worker.tasks[key][0] for key, worker in done.items()]), None
+                for (key, worker), outcome in zip(done.items(), outcomes):
+                    if isinstance(outcome, Exception):
+                        error = outcome
+                    elif outcome is None:
+                        lose(worker)
+                    elif key in worker.tasks:  # and was not lost with another one of these
+                        _, number = worker.tasks.pop(key)
+                        content, steps = outcome
+                        self.sent.update(tasks=1, results=len(content))
+                        if reports:
+                            reports(number, steps)
+                        yield number, content, worker.alike
+                if error:
+                    raise error
         finally:
             for worker in self._workers.values():
                 _release(worker)
-            if reports:
-                self._client.unsubscribe_topic(topic)
 
     def _connect(self):
         if self._client:
             return
+        where = f"--scheduler {self.address}"
         try:
+            import dask
             from distributed import Client
         except ImportError:
             remedy = "pip install -r requirements-cluster.txt"
-            raise InputError(f"--scheduler {self.address}: needs Dask, which is not installed; {remedy}") from None
+            raise InputError(f"{where}: needs Dask, which is not installed; {remedy}") from None
+        if self.address.startswith("tls:") and not dask.config.get("distributed.comm.tls.client.cert", None):
+            remedy = "name them as docs/clusters.md says"
+            raise InputError(f"{where}: needs certificates, and Dask's configuration names none; {remedy}")
         for name in ("distributed", "distributed.client"):  # what matters is said in a sentence of ours
             logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
-            self._client = Client(self.address, timeout=CONNECTING, set_as_default=False)
-        except (OSError, ValueError, RuntimeError) as error:
+            asked = {"timeout": CONNECTING, "set_as_default": False}
+            self._client = _within(CONNECTING + 1, lambda: Client(self.address, **asked))
+            self._client.subscribe_topic(self._topic, lambda event: self._messages.put(event[1]))
+        except Exception as error:  # whatever an address without a scheduler makes of it
             cause = f"no scheduler answers within {CONNECTING} seconds ({_one_line(error)})"
-            raise InputError(f"--scheduler {self.address}: {cause}; start one with: dask scheduler") from error
+            raise InputError(f"{where}: {cause}; start one, and name its address") from error
 
     def _look(self):
         """See who is there: newcomers have to prove what they have.  Returns the fit workers that are lost."""
         self._looked = monotonic()
         try:
-            present = self._client.nthreads()
-        except (OSError, RuntimeError, CancelledError) as error:
+            present = _within(ANSWERING, self._client.nthreads)
+        except Exception as error:  # whatever a connection that breaks makes of it
             remedy = "start it and its workers again, and give the same command, which goes on where it was"
             raise InputError(f"--scheduler {self.address}: the scheduler was lost; {remedy}") from error
         lost = [self._workers.pop(address) for address in set(self._workers) - set(present)]
@@ -266,67 +317,83 @@ class Cluster:
             ask = {"workers": [address], "pure": False}
             host = self._client.submit(platform.node, key=f"host-{uuid4().hex}", **ask)
             answer = self._client.submit(eval, PROOF, dict(self._needs), key=f"proof-{uuid4().hex}", **ask)
-            self._proving[address] = host, answer, monotonic() + PROVING
-        for address, (host, answer, deadline) in list(self._proving.items()):
-            if answer.done() and host.done() or monotonic() > deadline:
+            self._proving[address] = host, answer, []
+        for address, (host, answer, began) in list(self._proving.items()):
+            if host.done() and not began:  # until then, it may be at work for a run that was killed
+                began.append(monotonic())
+            if answer.done() or began and monotonic() - began[0] > PROVING:
                 del self._proving[address]
-                name, wrong = self._judged(host, answer, present[address])
-                if wrong:
-                    self._unfit[address] = f"worker {address} on {name} {wrong}"
-                    tqdm.write(f"note: {self._unfit[address]}; until then it is left out", file=sys.stderr)
-                else:
-                    self._workers[address] = _Worker(address, name)
-        if self._workers or self._proving:
+                self._judge(address, host, answer, present[address])
+        if self._workers:
             self._last_fit = monotonic()
-        elif monotonic() - self._last_fit > self.wait:
-            there = "; ".join(self._unfit.values()) or f"start some with: {START}"
+        hoped = PROVING if any(began for *_, began in self._proving.values()) else ANSWERING if self._proving else 0
+        if monotonic() - self._last_fit > self.wait + hoped:
+            busy = [f"worker {address} is busy with other work" for address in self._proving]
+            there = "; ".join([*self._unfit.values(), *busy]) or f"start some with: {START}"
             raise InputError(f"--scheduler {self.address}: no worker for {self.wait:g} seconds; {there}")
         return lost
 
-    def _judged(self, host, answer, threads):
-        """The name of a worker's host, and what is wrong with it, and the remedy: nothing if it is fit."""
-        name = host.result() if host.status == "finished" else "a host without an answer"
-        if answer.status != "finished":
-            error = answer.exception() if answer.status == "error" else None
-            if isinstance(error, ImportError):
-                remedy = f"start it in a copy of this repository, by {START}"
-                return name, f"cannot import this project ({_one_line(error)}); {remedy}"
-            said = f"could not prove what it has ({_one_line(error)})" if error else "did not answer"
-            return name, f"{said}; see what it has printed, and start it again"
-        found = answer.result()
+    def _judge(self, address, host, answer, threads):
+        """Take a worker on, or leave it out with a note."""
+        name = "an unknown host"
+        try:
+            name = _within(ANSWERING, host.result)
+            found = _within(ANSWERING, answer.result) if answer.done() else None
+            wrong = self._wrong(found, threads)
+        except ImportError as error:
+            wrong = (
+                f"cannot import this project ({_one_line(error)}); start it in a copy of this repository, by {START}"
+            )
+        except Exception as error:  # whatever it may raise, and whatever is raised when it vanishes
+            wrong = f"could not prove what it has ({_one_line(error)}); see what it has printed"
+        if wrong:
+            self._unfit[address] = f"worker {address} on {name} {wrong}"
+            note = f"{self._unfit[address]}; it is left out until it is started again"
+        else:
+            kind = found["processor"]
+            self._workers[address] = _Worker(address, name, kind == processor())
+            if kind in self._kinds:
+                return
+            self._kinds.add(kind)
+            kinds = f"{kind}, and this machine {processor()}"
+            note = f"worker {address} on {name} has another processor ({kinds}): last digits may differ"
+        tqdm.write(f"note: {note}", file=sys.stderr)
+
+    def _wrong(self, found, threads):
+        """What is wrong with a worker, and the remedy: nothing if it is fit.  found: of `proof`, or None."""
+        if found is None:
+            return f"did not prove what it has within {PROVING} seconds; see what it has printed"
         for package, ours in versions().items():
             theirs = found["versions"].get(package)
             if theirs != ours:
-                return name, f"has {package} {theirs}, and this machine {ours}; have the same there, and start it again"
+                return f"has {package} {theirs}, and this machine {ours}; have the same there"
         if threads != 1:
-            return name, f"works with {threads} threads; start it with --nthreads 1, and several --nworkers instead"
+            return f"works with {threads} threads; start it with --nthreads 1, and several --nworkers instead"
         if "refusal" in found:
-            return name, f"lacks images: {found['refusal']}"
+            return f"lacks images: {found['refusal']}"
         if found["images"] != self._images:
-            return name, "has other images than this machine; copy the files of --data-dir there"
-        if found["processor"] != processor():
-            kinds = f"{found['processor']}, and this machine {processor()}"
-            note = f"worker on {name} has another processor ({kinds}): last digits may differ from those of other runs"
-            tqdm.write(f"note: {note}", file=sys.stderr)
-        return name, None
+            return "has other images than this machine; copy the files of --data-dir there"
 
-    def _hand_out(self, queue, parcels, messages, topic):
-        """Give tasks to all workers that have none, and a second one each while there are more than workers."""
+    def _hand_out(self, queue, parcels, stepwise):
+        """Give tasks to all workers that have none, and a second one each while there are more than workers.
+
+        Returns the workers that could not be reached.
+        """
+        gone = []
         for wanted in range(1, AHEAD + 1):
             if wanted > 1 and len(queue) <= len(self._workers):
-                return
+                break
             for worker in self._workers.values():
-                if not queue.groups:
-                    return
-                if len(worker.tasks) < wanted:
+                if queue and len(worker.tasks) < wanted and worker not in gone:
                     number = queue.next_for(worker)
                     try:
-                        self._give(worker, number, parcels[number], messages, topic)
-                    except (OSError, RuntimeError, CancelledError):  # it is gone, as the next look will tell
+                        _within(ANSWERING, lambda: self._give(worker, number, parcels[number], stepwise))
+                    except Exception:  # whatever is raised when it vanishes
+                        gone.append(worker)
                         queue.again(number)
-                        self._looked = 0
+        return gone
 
-    def _give(self, worker, number, parcel, messages, topic):
+    def _give(self, worker, number, parcel, stepwise):
         missing = {digest: part for digest, part in parcel.parts.items() if digest not in worker.parts}
         if missing:
             named = {f"{digest}-{uuid4().hex}": part for digest, part in missing.items()}
@@ -340,37 +407,28 @@ class Cluster:
         while sum(size for _, size in worker.parts.values()) > HELD and len(worker.parts) > len(parts):
             worker.parts.popitem(last=False)
         key = f"task-{uuid4().hex}"
-        what = {"content": parcel.content, "reports": [topic, key] if topic else None}
+        what = {"content": parcel.content, "reports": [self._topic, key] if stepwise else None}
         what |= {"names": list(parcel.parts), "parts": parts}
         future = self._client.submit(eval, WORK, what, key=key, workers=[worker.address], pure=False)
         worker.tasks[key] = future, number
         self.sent.update(contents=len(parcel.content))
-        future.add_done_callback(lambda done: messages.put((done.key, None)))
+        future.add_done_callback(lambda done: self._messages.put((done.key, None)))
 
     def _outcomes(self, futures):
-        """Of each future (content of the result, steps), or None if it was lost on its way.  Raises what a task does."""
+        """Of each future (content of the result, steps), or what its task raised, or None if it was lost on its way."""
         from distributed import KilledWorker
 
-        for future in futures:
-            if future.status == "error" and not isinstance(future.exception(), KilledWorker):
-                raise future.exception()
+        fine = [future for future in futures if future.status == "finished"]
         try:  # all at once: each journey takes milliseconds
-            return self._client.gather(futures)
-        except (OSError, RuntimeError, CancelledError, KilledWorker):
-            return [None] if len(futures) == 1 else [self._outcomes([future])[0] for future in futures]
-
-    def _take_back(self, worker, queue, losses, reports):
-        """The tasks of a worker that is lost wait again; the one that it was doing has cost a worker."""
-        for place, (_, number) in enumerate(worker.tasks.values()):
-            losses[number] += place == 0
-            if losses[number] == MOST_LOSSES:
-                lost = f"{MOST_LOSSES} workers were lost at the same task, the last on {worker.host}"
-                remedy = "give each more memory, and the same command, which goes on where it was"
-                raise InputError(f"--scheduler {self.address}: {lost}; {remedy}")
-            queue.again(number)
-            if reports:
-                reports(number, 0)
-        _release(worker)
+            contents = _within(ANSWERING, lambda: self._client.gather(fine)) if fine else []
+        except Exception:  # whatever is raised when one of their workers vanishes
+            contents = [self._outcomes([future])[0] for future in fine] if len(fine) > 1 else [None]
+        found = {future.key: content for future, content in zip(fine, contents)}
+        for future in futures:
+            error = future.exception() if future.status == "error" else None
+            if error and not isinstance(error, KilledWorker):
+                found[future.key] = error
+        return [found.get(future.key) for future in futures]
 
 
 def refuse_unfit_workers(jobs, data_sets, data_dir, splits=(False, True)):
@@ -380,8 +438,9 @@ def refuse_unfit_workers(jobs, data_sets, data_dir, splits=(False, True)):
 
 
 def _release(worker):
-    for future, _ in worker.tasks.values():
-        future.cancel()
+    with suppress(Exception):  # there may be nobody any more who could be told
+        for future, _ in worker.tasks.values():
+            future.cancel()
     worker.tasks.clear()
 
 
@@ -394,6 +453,26 @@ def _waiting(messages, seconds):
     while not messages.empty():
         found.append(messages.get())
     return found
+
+
+def _within(seconds, function):
+    """What a function returns, in a thread that is left alone after some seconds: Dask can wait for ever."""
+    answers = SimpleQueue()
+
+    def ask():
+        try:
+            answers.put((function(), None))
+        except BaseException as error:
+            answers.put((None, error))
+
+    Thread(target=ask, daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError(f"no answer within {seconds:g} seconds") from None
+    if error:
+        raise error
+    return answer
 
 
 def _one_line(error):

@@ -33,10 +33,10 @@ class Parcel:
 
 
 class _Packer(pickle.Pickler):
-    def __init__(self, file, parcel, large):
+    def __init__(self, file, parcel, large, shared):
         super().__init__(file, pickle.HIGHEST_PROTOCOL)
         self.fast = True  # what is equal has equal bytes, whether or not it is the same object
-        self.parcel, self.large = parcel, large
+        self.parcel, self.large, self.shared = parcel, large, shared
 
     def persistent_id(self, value):
         if isinstance(value, DataSet):
@@ -47,7 +47,7 @@ class _Packer(pickle.Pickler):
         if isinstance(value, torch.Tensor) and value.nbytes >= self.large:
             content = pickle.dumps(_taken_apart(value), pickle.HIGHEST_PROTOCOL)
             digest = sha256(content).hexdigest()
-            self.parcel.parts[digest] = content
+            self.parcel.parts[digest] = self.shared.setdefault(digest, content)
             return "part", digest
 
     def reducer_override(self, value):
@@ -64,10 +64,13 @@ class _Unpacker(pickle.Unpickler):
         return own_folder(value) if kind == "folder" else _put_together(*pickle.loads(self.parts[value]))
 
 
-def packed(values, large=LARGE):
-    """A Parcel of values; tensors of `large` bytes are parts of their own, by None none is."""
+def packed(values, large=LARGE, shared=None):
+    """A Parcel of values; tensors of `large` bytes are parts of their own, by None none is.
+
+    shared: the parts of other parcels, which take no memory of their own in this one.
+    """
     parcel, file = Parcel(), io.BytesIO()
-    _Packer(file, parcel, float("inf") if large is None else large).dump(values)
+    _Packer(file, parcel, float("inf") if large is None else large, {} if shared is None else shared).dump(values)
     parcel.content = file.getvalue()
     return parcel
 

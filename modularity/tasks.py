@@ -85,11 +85,12 @@ def _on_workers(function, work, cluster, bar, steps):
         bar.update(done - moved[number])
         moved[number] = done
 
-    parcels = [packed((function, task)) for task, _ in work]
+    shared = {}
+    parcels = [packed((function, task), shared=shared) for task, _ in work]
     with closing(cluster.results(parcels, reports if steps else None)) as contents:
-        for number, content in contents:
+        for number, content, alike in contents:
             result = unpacked(content)
-            if not isinstance(result, InputError):
+            if alike and not isinstance(result, InputError):
                 keep(work[number][1], content)
             yield number, result
 
@@ -125,7 +126,7 @@ def _watched(bar):
 
         def look():
             with suppress(OSError):
-                if done := path.stat().st_size - bar.n:
+                if done := bar.initial + path.stat().st_size - bar.n:
                     bar.update(done)
 
         def watch():

@@ -51,9 +51,10 @@ def until_success(folder):
     _run = _Run(Path(folder))
     try:
         yield
-        for place in _run.places:
-            place.unlink(missing_ok=True)
         with suppress(OSError):  # it is there no more, or other runs keep something in it
+            for path in _run.folder.glob("*.task"):
+                if path.with_name(path.name.rpartition("-")[2]) in _run.places:  # or is half of one, of a killed run
+                    path.unlink(missing_ok=True)
             _run.folder.rmdir()
     finally:
         _run = None

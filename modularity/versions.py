@@ -1,6 +1,7 @@
 """Versions: of this code, of the packages and of the processor, all of which decide a number's last digits."""
 
 import platform
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
@@ -31,6 +32,11 @@ def versions():
     return {"this project": code_version()} | {name: version(name) for name in PACKAGES}
 
 
+@cache
 def processor():
-    """The kind of processor: on those of one kind, the same operations round alike."""
-    return f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+    """The kind of processor: those of another kind may round otherwise."""
+    makers = []
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        makers = [line.split(":")[1].strip() for line in lines if line.startswith("vendor_id")]
+    return ", ".join([platform.machine(), *makers[:1], torch.backends.cpu.get_cpu_capability()])

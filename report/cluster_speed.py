@@ -5,10 +5,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from mlp import InputError
 from mlp.model import initial_model
 from mlp.network import Network
 from modularity.cluster import Cluster
@@ -40,12 +41,17 @@ def local_workers(count):
             said = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
             process = stack.enter_context(subprocess.Popen(command, cwd=REPOSITORY, **said))
             stack.callback(process.terminate)
+            return process
 
         file = Path(folder, "scheduler.json")
-        start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
-        while not file.exists():
+        scheduler = start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
+        address = None
+        while not address:
+            if scheduler.poll() is not None:
+                raise InputError("no scheduler could be started; pip install -r requirements-cluster.txt")
             time.sleep(0.1)
-        address = json.loads(file.read_text())["address"]
+            with suppress(OSError, ValueError):  # it is not there yet, or half of it is
+                address = json.loads(file.read_text())["address"]
         workers = f"--nthreads 1 --nworkers {count} --memory-limit 0 --local-directory".split()
         start("worker", address, *workers, folder)
         cluster = Cluster(address, WAIT)

@@ -29,7 +29,7 @@ LARGEST_SEED = 2**32 - 1
 MOST_DRAWS = 10_000
 """Random modules, shuffles or restarts that an option can ask for; more would outgrow time and memory."""
 MOST_JOBS = 1024
-ADDRESS = r"[a-z]+://\S+:[0-9]+"
+ADDRESS = r"(tcp|tls)://\S+:[0-9]+"
 """Of a scheduler."""
 
 
@@ -57,18 +57,23 @@ class Parser(argparse.ArgumentParser):
             else:
                 words.append(word)
         args = super().parse_args(words, argparse.Namespace(argv=argv))
-        if "device" in args and args.device.type == "cuda":
-            args.jobs = 1  # one task holds the device
-        if "scheduler" in args and args.scheduler:
-            args.jobs, args.device = self._cluster(args), torch.device("cpu")
-        if "fresh" in args:
-            begin(args.fresh)
+        if "jobs" in args:
+            self._finish_work(args)
         return args
 
-    def _cluster(self, args):
-        if any(word.startswith("--device") for word in args.argv) and args.device.type == "cuda":
-            self.error("argument --scheduler: its workers compute on processors; leave --device out, or name cpu")
-        return Cluster(args.scheduler, args.wait)
+    def _finish_work(self, args):
+        """Who does the work: args.jobs becomes a number, or a Cluster."""
+        if args.scheduler:
+            if args.jobs:
+                self.error("argument --scheduler: its workers are the jobs; leave --jobs out")
+            if args.device and args.device.type == "cuda":
+                self.error("argument --scheduler: its workers compute on processors; leave --device out, or name cpu")
+            args.jobs, args.device = Cluster(args.scheduler, args.wait), torch.device("cpu")
+        args.device = args.device or device("auto")
+        if args.device.type == "cuda":
+            args.jobs = 1  # one task holds the device
+        args.jobs = args.jobs or cpu_count()
+        begin(args.fresh)
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message}\n")
@@ -120,8 +125,8 @@ class Parser(argparse.ArgumentParser):
         """How the work is done: --seed, which `decides` much, and --device and --jobs, which decide nothing."""
         self.option("--seed", f"decides {decides}", integer(0, LARGEST_SEED), 0)
         what = "processes that work at the same time, at most one per core; changes no number (default: all cores)"
-        self.option("--jobs", what, integer(1, MOST_JOBS), cpu_count())
-        self.option("--device", "cpu, cuda, or auto: cuda where there is one", device, "auto")
+        self.option("--jobs", what, integer(1, MOST_JOBS))
+        self.option("--device", "cpu, cuda, or auto: cuda where there is one (default: auto)", device)
         what = "let the workers of this Dask scheduler do the work, and not this machine: its address, as in "
         what += "tcp://HOST:PORT, or the file that it has written, as in scheduler.json (default: none)"
         self.option("--scheduler", what, scheduler, metavar="ADDRESS")

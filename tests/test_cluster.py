@@ -1,80 +1,26 @@
-"""With a real scheduler, and workers that are processes of this machine, as docs/clusters.md starts them."""
-
-import json
 import os
 import re
-import shutil
 import signal
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
 
 import pytest
 import torch
-from conftest import REPOSITORY, call, shell, succeed
-from runs import ABLATION, CLUSTERING, RECOVERY, SIMILARITY, SPECIALIZATION, same_files
-from test_unfinished import killed_half_way
+from clusters import running_scheduler, running_workers
+from conftest import REPOSITORY
 
-import modularity.cluster
 from mlp import InputError
 from modularity.cluster import MOST_LOSSES, Cluster
-from modularity.parcels import DATA_DIR, LARGE
+from modularity.parcels import LARGE
 from modularity.tasks import mapped
 
 
-def started(program, *options, cwd, **environment):
-    command = [sys.executable, "-m", f"distributed.cli.dask_{program}", *map(str, options), "--no-dashboard"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(command, cwd=cwd, env=os.environ | environment, **quiet)
-
-
-@contextmanager
-def running_scheduler(place):
-    """Yields its process, the file that it has written, and its address."""
-    file = place / "scheduler.json"
-    options = "--host 127.0.0.1 --port 0 --scheduler-file".split()
-    process = started("scheduler", *options, file, cwd=place)
-    try:
-        for _ in range(300):
-            if file.exists():
-                break
-            time.sleep(0.1)
-        yield process, file, json.loads(file.read_text())["address"]
-    finally:
-        process.kill()
-        process.wait()
-
-
-@contextmanager
-def running_workers(address, place, count, *options, cwd=REPOSITORY, **environment):
-    """Yields the processes of workers, which die when they are killed: no nanny starts them again."""
-    options = ["--local-directory", place, *(options or "--nthreads 1 --no-nanny".split())]
-    processes = [started("worker", address, *options, cwd=cwd, **environment) for _ in range(count)]
-    try:
-        yield processes
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait()
-
-
 @pytest.fixture(scope="module")
-def scheduler(tmp_path_factory):
-    with running_scheduler(tmp_path_factory.mktemp("scheduler")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def address(scheduler):
-    return scheduler[2]
-
-
-@pytest.fixture(scope="module")
-def two_workers(address, tmp_path_factory):
-    with running_workers(address, tmp_path_factory.mktemp("workers"), 2, PYTHONPATH=str(REPOSITORY / "tests")):
-        yield address
+def two_workers(tmp_path_factory):
+    """The address of a scheduler with two workers, which can import what these tests have them do."""
+    place = tmp_path_factory.mktemp("cluster")
+    with running_scheduler(place) as (_, _, address):
+        with running_workers(address, place, 2, PYTHONPATH=str(REPOSITORY / "tests")):
+            yield address
 
 
 # What workers do
@@ -149,202 +95,17 @@ def test_bars_count_the_steps_of_tasks(two_workers, capfd):
     assert set(shown) & {2, 3, 4, 5, 6, 7, 8}
 
 
-def test_a_task_that_kills_workers_ends_the_run(address, tmp_path):
+def test_a_task_that_kills_workers_ends_the_run(tmp_path):
     """Each is started again by its nanny."""
-    with running_scheduler(tmp_path) as (_, _, own):
-        options = "--nthreads", "1"
-        with running_workers(own, tmp_path, 1, *options, PYTHONPATH=str(REPOSITORY / "tests")):
+    with running_scheduler(tmp_path) as (_, _, address):
+        with running_workers(address, tmp_path, 1, "--nthreads", "1", PYTHONPATH=str(REPOSITORY / "tests")):
             with pytest.raises(InputError, match=f"{MOST_LOSSES} workers were lost at the same task.*more memory"):
-                list(mapped(deadly, [()], Cluster(own, 60), "deadly"))
+                list(mapped(deadly, [()], Cluster(address, 60), "deadly"))
 
 
-# Scripts
-
-RUNS = {
-    "train.py": "--networks 40 --epochs 2 --hidden-layers 20,10 --separate-batches --pruning 0.5,0.9 --pruning-epochs 2",
-    ABLATION: "--null-limit 40 --ablate-to mean",
-    CLUSTERING: "--shuffles 11 --clusters 3 --lesions --draws 4 --pair-draws 3",
-    SPECIALIZATION: "--clusters 3 --draws 3",
-    SIMILARITY: "--untrained 3 --restarts 3 --least-accuracy 0",
-    RECOVERY: "--clusters 3 --power candidates",
-}
-
-
-@pytest.mark.parametrize("script", RUNS)
-def test_a_cluster_gives_the_files_of_one_machine(script, two_workers, scheduler, many, tmp_path):
-    """By its address, and by the file that the scheduler has written."""
-    folders = {"here": [], "cluster": ["--scheduler", two_workers if script == "train.py" else scheduler[1]]}
-    for name, option in folders.items():
-        folder = tmp_path / name
-        network = ["--save-dir", folder] if script == "train.py" else [many / "mlp_mnist357.pt"]
-        done = succeed(script, *network, *RUNS[script].split(), "--figures-dir", folder, *option)
-        assert "note: worker" not in done.stderr
-    assert same_files(*(tmp_path / name for name in folders))
-
-
-TRAINING = "train.py", *"--networks 150 --epochs 3 --separate-batches".split()  # three tasks
-BEGUN = r"training:.*\| [2-9]/\d+ "
-
-
-def interrupted(command, cwd, shown, happens):
-    """Run a script; once its progress bar shows something, something happens.  Returns (status, all that it said)."""
-    command = [sys.executable, "-u", *map(str, command)]
-    process = subprocess.Popen(command, cwd=cwd, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    said = b""
-    while more := os.read(process.stderr.fileno(), 1000):
-        said += more
-        if happens and re.search(shown, said.decode(errors="replace")):
-            happens()
-            happens = None
-    assert happens is None, said.decode()
-    process.stderr.close()
-    return process.wait(), said.decode()
-
-
-def test_a_worker_that_is_killed_half_way_loses_nothing(address, workshop, tmp_path):
-    with running_scheduler(tmp_path) as (_, file, own), running_workers(own, tmp_path, 2) as (victim, _):
-        made = "--save-dir", tmp_path / "one", "--figures-dir", tmp_path / "one"
-        status, said = interrupted([*TRAINING, *made, "--scheduler", file], workshop, BEGUN, victim.kill)
-        assert status == 0, said
-        assert victim.poll() == -signal.SIGKILL
-    succeed(*TRAINING, "--save-dir", tmp_path / "two", "--figures-dir", tmp_path / "two")
-    assert same_files(tmp_path / "one", tmp_path / "two")
-
-
-def test_a_run_that_loses_all_workers_ends_and_goes_on_with_others(workshop, many, tmp_path):
-    """After the wait that was asked for; what was done by then is not done again."""
-    command = [
-        CLUSTERING,
-        many / "mlp_mnist357.pt",
-        *"--network 1 --clusters 3 --shuffles 200 --without-pixels".split(),
-    ]
-    with running_scheduler(tmp_path) as (_, file, own):
-        command += ["--scheduler", file, "--wait", "2", "--figures-dir"]
-        with running_workers(own, tmp_path, 1) as (only,):
-            shown = r"pixels:.*\| [5-9]\d/"
-            status, said = interrupted([*command, tmp_path / "one"], workshop, shown, only.kill)
-        assert status == 2
-        sentence = said.splitlines()[-1]
-        assert sentence.startswith(f"{CLUSTERING}: --scheduler {own}: no worker for 2 seconds; start some with: python")
-        assert "Traceback" not in said
-        with running_workers(own, tmp_path, 1):
-            done = shell(*command, tmp_path / "one", cwd=workshop)
-        assert done.returncode == 0, done.stderr
-        assert "| 0/" not in re.search(r"without pixels:[^\r\n]*", done.stderr).group()
-    options = [option for option in command[1:-5] if option != "--scheduler"]
-    succeed(CLUSTERING, *options, "--figures-dir", tmp_path / "two")
-    assert same_files(tmp_path / "one", tmp_path / "two")
-
-
-def test_a_run_on_a_cluster_that_is_killed_goes_on_where_it_was(two_workers, workshop, many, tmp_path):
-    command = [
-        CLUSTERING,
-        many / "mlp_mnist357.pt",
-        *"--network 2 --clusters 3 --shuffles 200 --without-pixels".split(),
-    ]
-    further = "--scheduler", two_workers, "--figures-dir"
-    killed_half_way(*command, *further, tmp_path / "one", cwd=workshop, shown=r"pixels:.*\| [5-9]\d/")
-    done = shell(*command, *further, tmp_path / "one", cwd=workshop)
-    assert done.returncode == 0, done.stderr
-    assert "| 0/" not in re.search(r"without pixels:[^\r\n]*", done.stderr).group()
-    succeed(*command, "--figures-dir", tmp_path / "two")
-    assert same_files(tmp_path / "one", tmp_path / "two")
-
-
-def test_a_scheduler_that_is_killed_ends_the_run(workshop, tmp_path):
-    with running_scheduler(tmp_path) as (process, file, own), running_workers(own, tmp_path, 1):
-        made = "--save-dir", tmp_path, "--figures-dir", tmp_path
-        command = [*TRAINING, *made, "--scheduler", own]
-        status, said = interrupted(command, workshop, r"training:.*\| [1-9]/\d+ ", process.kill)
-    assert status == 2
-    sentence = said.splitlines()[-1]
-    assert sentence.startswith(f"train.py: --scheduler {own}: the scheduler was lost; start it and its workers again")
-    assert "Traceback" not in said
-    assert not list(tmp_path.glob("*.pt"))
-
-
-def copied(place, change=False):
-    """A copy of the project, whose tasks may be others."""
-    for package in ("mlp", "modularity"):
-        shutil.copytree(REPOSITORY / package, place / package, ignore=shutil.ignore_patterns("*.pt", "__pycache__"))
-    if change:
-        with open(place / "modularity" / "rows.py", "a") as file:
-            file.write("# another version\n")
-    return place
-
-
-def other_images(place, damaged):
-    """A folder of images in which the test images are training images, or nothing that could be read."""
-    ours, raw = REPOSITORY / "data" / "MNIST" / "raw", place / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for path in ours.glob("*.gz"):
-        content = path.with_name(path.name.replace("t10k", "train")).read_bytes()
-        (raw / path.name).write_bytes(content[:1000] if damaged else content)
-    return place
-
-
-def test_workers_that_do_not_fit_are_left_out_in_a_sentence(many, tmp_path):
-    """Which names the host and the remedy; if all are, the run ends before any work."""
-    host = re.escape(os.uname().nodename)
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    one = "--nthreads", "1", "--no-nanny"
-    images = [{DATA_DIR: str(other_images(tmp_path / name, name == "damaged"))} for name in ("other", "damaged")]
-    unfit = [
-        (r"cannot import this project \(.*modularity.*\); start it in a copy", elsewhere, one, {}),
-        ("has this project [0-9a-f]+, and this machine", copied(tmp_path / "changed", change=True), one, {}),
-        ("works with 2 threads; start it with --nthreads 1", REPOSITORY, ("--nthreads", "2", "--no-nanny"), {}),
-        ("has other images than this machine; copy", REPOSITORY, one, images[0]),
-        ("lacks images: .*could not be read.*; delete damaged files", REPOSITORY, one, images[1]),
-    ]
-    command = [ABLATION, many / "mlp_mnist357.pt", "--null-limit", "20", "--figures-dir"]
-    with running_scheduler(tmp_path) as (_, file, own):
-        further = "--scheduler", file, "--wait", "20"
-        contexts = [running_workers(own, tmp_path, 1, *options, cwd=cwd, **more) for _, cwd, options, more in unfit]
-        with contexts[0], contexts[1], contexts[2], contexts[3], contexts[4]:
-            time.sleep(5)
-            done = call(*command, tmp_path / "none", *further)
-            assert done.returncode == 2
-            assert "no worker for 20 seconds" in done.stderr.splitlines()[-1]
-            assert not list((tmp_path / "none").glob("*")) if (tmp_path / "none").exists() else True
-            for pattern, *_ in unfit:
-                assert re.search(rf"note: worker \S+ on {host} {pattern}.*; until then it is left out", done.stderr)
-            own_images = {DATA_DIR: str(REPOSITORY / "data")}
-            with running_workers(own, tmp_path, 1, cwd=copied(tmp_path / "same"), **own_images):
-                time.sleep(5)
-                succeed(*command, tmp_path / "one", *further)
-    succeed(*command, tmp_path / "two")
-    assert same_files(tmp_path / "one", tmp_path / "two")
-
-
-def test_no_scheduler_no_workers_and_no_dask_are_one_sentence_each(address, tmp_path, many, monkeypatch):
-    monkeypatch.setattr(modularity.cluster, "CONNECTING", 1)
-    command = [ABLATION, many / "mlp_mnist357.pt", "--figures-dir", tmp_path / "figures", "--wait", "1", "--scheduler"]
-
-    def refused(scheduler):
-        done = call(*command, scheduler)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert not list((tmp_path / "figures").glob("*")) if (tmp_path / "figures").exists() else True
-        return done.stderr
-
-    assert re.fullmatch(
-        r".*: --scheduler tcp://127.0.0.1:9: no scheduler answers within 1 seconds.*\n", refused("tcp://127.0.0.1:9")
-    )
-    with running_scheduler(tmp_path) as (_, file, own):
-        assert re.fullmatch(f".*: --scheduler {own}: no worker for 1 seconds; start some with: .*\n", refused(file))
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    assert refused(address).endswith("needs Dask, which is not installed; pip install -r requirements-cluster.txt\n")
-
-
-@pytest.mark.parametrize(
-    "content, complaint",
-    [(None, "is no file; give the address"), ("", "names no address"), ('{"address": 5}', "names no address")],
-)
-def test_what_is_no_scheduler_is_refused(content, complaint, tmp_path):
-    file = tmp_path / "scheduler.json"
-    if content is not None:
-        file.write_text(content)
-    done = call(CLUSTERING, "--scheduler", file)
-    assert done.returncode == 2
-    assert f"argument --scheduler: '{file}' {complaint}" in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_what_nobody_waits_for_is_given_up(two_workers):
+    """As after a script that was killed: its workers are free when the step that they are at is done."""
+    abandoned = mapped(counted, [(1,), (1000,), (1000,)], Cluster(two_workers, 30), "steps", "epoch", [1, 1000, 1000])
+    assert next(abandoned) == 10
+    abandoned.close()
+    assert list(mapped(counted, [(1,)] * 4, Cluster(two_workers, 10), "steps", "epoch", [1] * 4)) == [10] * 4

@@ -110,14 +110,16 @@ def test_refusals_are_not_kept(work, jobs, monkeypatch):
     assert work([0, 3], jobs) == ([0], [3])
 
 
-def test_bars_begin_where_the_run_was(work, capfd):
-    work([2, 4], function=stepping, steps=[2, 4])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_bars_begin_where_the_run_was(work, jobs, monkeypatch, capfd):
+    monkeypatch.setattr("modularity.tasks.cpu_count", lambda: 2)
+    work([2, 4], jobs, function=stepping, steps=[2, 4])
     capfd.readouterr()
-    work([2, 4, 5], function=stepping, steps=[2, 4, 5])
-    shown = capfd.readouterr().err
-    assert "| 6/11 " in shown
-    assert "| 11/11 " in shown
-    assert "| 0/11 " not in shown
+    work([2, 4, 5, 1], jobs, function=stepping, steps=[2, 4, 5, 1])
+    shown = [int(done) for done in re.findall(r"\| (\d+)/12 ", capfd.readouterr().err)]
+    assert shown[0] == 6
+    assert shown == sorted(shown)
+    assert shown[-1] == 12
 
 
 def test_what_decides_a_result_is_its_name(work, monkeypatch):
