@@ -60,7 +60,7 @@ START = "python -m distributed.cli.dask_worker SCHEDULER --nthreads 1"
 def proof(images, folder):
     """What a worker has.  images: [(name of a data set, classes, train)].  folder: as of `spelled_folder`.
 
-    Returns its host, versions, processor, and digests of the files of images, or why these cannot be read.
+    Returns its versions, processor, and digests of the files of images, or why these cannot be read.
     """
     from distributed import get_worker
 
@@ -72,7 +72,7 @@ def proof(images, folder):
     for package in ("scipy", "sklearn", "igraph"):
         import_module(package)
     forget_images()  # other files may have taken their place
-    found = {"host": platform.node(), "versions": versions(), "processor": processor(), "images": []}
+    found = {"versions": versions(), "processor": processor(), "images": []}
     try:
         for name, classes, train in images:
             DataSet(name, tuple(classes)).load(train, own_folder(folder))

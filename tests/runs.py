@@ -14,7 +14,8 @@ CLUSTERING = "are_modules_clusterable.py"
 SPECIALIZATION = "are_modules_specialized.py"
 SIMILARITY = "are_modules_upstream_downstream.py"
 RECOVERY = "are_modules_recovered.py"
-SCRIPTS = "train.py", "network_analysis.py", ABLATION, CLUSTERING, SPECIALIZATION, SIMILARITY, RECOVERY, "benchmark.py"
+SCRIPTS = "train.py", "network_analysis.py", ABLATION, CLUSTERING, SPECIALIZATION, SIMILARITY, RECOVERY
+SCRIPTS += "benchmark.py", "benchmark_cluster.py"
 
 SIZES = ["small", pytest.param("full", marks=pytest.mark.long)]
 """What is published is published of networks of full size; whatever else is so, is so of small ones."""

@@ -37,7 +37,7 @@ def two_workers(address, tmp_path_factory):
 
 
 RUNS = {
-    "train.py": "--networks 40 --epochs 2 --hidden-layers 20,10 --separate-batches --pruning 0.5,0.9 --pruning-epochs 1",
+    "train.py": "--networks 40 --epochs 2 --hidden-layers 20,10 --separate-batches --pruning 0,0.9 --pruning-epochs 1",
     ABLATION: "--null-limit 40 --ablate-to mean",
     CLUSTERING: "--shuffles 11 --clusters 3 --lesions --draws 4 --pair-draws 3",
     SPECIALIZATION: "--clusters 3 --draws 3",
