@@ -151,7 +151,7 @@ benchmark: .venv/installed
 	$(BIN)/python benchmark.py
 
 cluster: .venv/installed-cluster
-	$(BIN)/python benchmark_cluster.py --parts overhead,speedup,similarity
+	$(BIN)/python benchmark_cluster.py
 
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=...")'

@@ -67,15 +67,16 @@ def spec(rows, key):
 
 def overhead(args):
     """Tasks that sleep: what a task costs besides its own time, by its length, by what is sent, by workers."""
-    one = different_networks(SMALL, DIGITS, 1)
+    one = different_networks(SMALL, DIGITS, [0])
     rows = []
     for workers in (1, MANY):
         with local_workers(workers) as cluster:
             factor = 4 if workers == MANY else 1
             for seconds, tasks in LENGTHS.items():
                 rows.append(sleeping_row(cluster, workers, one, factor * tasks, seconds))
-            for sizes in (SMALL, LARGE):
-                rows.append(sleeping_row(cluster, workers, different_networks(sizes, DIGITS, NETWORKS_SENT), 1, 0.0))
+            for sizes in (SMALL, LARGE):  # of which no worker has any yet
+                networks = different_networks(sizes, DIGITS, range(1, 1 + NETWORKS_SENT))
+                rows.append(sleeping_row(cluster, workers, networks, 1, 0.0))
     return rows
 
 
@@ -85,7 +86,7 @@ def speedup(args):
     for workers in WORKERS:
         with local_workers(workers) as cluster:
             rows.append(clustering_row(cluster, "workers", LARGE, CLUSTERS, COPIES, workers))
-            slept = sleeping_row(cluster, workers, different_networks(SMALL, DIGITS, 1), SLEEPS, 1.0)
+            slept = sleeping_row(cluster, workers, different_networks(SMALL, DIGITS, [0]), SLEEPS, 1.0)
             about = {"work": f"{SLEEPS} tasks that sleep 1 s", "by": "workers", "workers": workers}
             rows.append(about | {"seconds": slept["seconds"]})
     return with_speedup(rows, "work", "by")

@@ -6,7 +6,6 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 from mlp import InputError
@@ -60,10 +59,9 @@ def local_workers(count):
         yield cluster
 
 
-def different_networks(sizes, data, count):
-    """Networks of one shape, no two with the same weights."""
-    network = Network(initial_model(sizes, seed=0), data)
-    return [replace(network, model=initial_model(sizes, seed=number)) for number in range(count)]
+def different_networks(sizes, data, seeds):
+    """Networks of one shape, a seed for each."""
+    return [Network(initial_model(sizes, seed), data) for seed in seeds]
 
 
 def sleeping_row(cluster, workers, networks, of_each, seconds):

@@ -29,6 +29,8 @@ LARGEST_SEED = 2**32 - 1
 MOST_DRAWS = 10_000
 """Random modules, shuffles or restarts that an option can ask for; more would outgrow time and memory."""
 MOST_JOBS = 1024
+WAIT = 60
+"""Seconds for a worker to come, where none is."""
 ADDRESS = r"(tcp|tls)://\S+:[0-9]+"
 """Of a scheduler."""
 
@@ -131,7 +133,7 @@ class Parser(argparse.ArgumentParser):
         what += "tcp://HOST:PORT, or the file that it has written, as in scheduler.json (default: none)"
         self.option("--scheduler", what, scheduler, metavar="ADDRESS")
         what = "seconds to wait, with --scheduler, for a worker that can do the work when there is none"
-        self.option("--wait", what, non_negative, 60)
+        self.option("--wait", what, non_negative, WAIT)
         what = "do all tasks again, also those that a run before this one has done, which was interrupted"
         self.add_argument("--fresh", action="store_true", help=what)
 

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pages.candidates
 import pages.clusterability
+import pages.clusters
 import pages.known_modules
 import pages.other_networks
 import pages.readme
@@ -30,6 +31,7 @@ PAGES = {
     "docs/similarity.md": pages.similarity,
     "docs/clusterability.md": pages.clusterability,
     "docs/speed.md": pages.speed,
+    "docs/clusters.md": pages.clusters,
     "docs/other_networks.md": pages.other_networks,
 }
 

@@ -3,45 +3,54 @@
 from pages.cells import FIGURES, number, row
 from runs import table
 
-NETWORKS, YEAR_SECONDS = 1_000_000, 365 * 24 * 3600
-PROJECTED = 1000
-"""Workers of the projection."""
+from modularity.cluster import ANSWERING, CONNECTING, MOST_LOSSES, PROVING
+from report.options import WAIT
 
-
-def overhead():
-    return table(FIGURES / "cluster_overhead.csv")
+MANY, MILLION = 1000, 10**6
+"""Workers and networks of the projection."""
 
 
 def kilobytes(value):
     return number(float(value) / 1000, 1)
 
 
-def milliseconds(value):
-    return number(1000 * float(value), 0)
+def overhead():
+    return table(FIGURES / "cluster_overhead.csv")
 
 
-def most_tasks():
-    """Tasks that one script can send in a second, small ones, to many workers: without and with a network each."""
-    many = [line for line in overhead() if int(line["workers"]) > 1 and float(line["task_seconds"]) == 0]
-    shared, small, large = (float(line["tasks_per_second"]) for line in many)
-    return shared, small, large
+def fastest():
+    """Tasks of no length that one script sends in a second to many workers, and a part each: none, small, large."""
+    rows = [line for line in overhead() if line["task_seconds"] == "0.0" and line["workers"] != "1"]
+    return [float(line["tasks_per_second"]) for line in rows], [float(line["parts_bytes"]) for line in rows]
 
 
 def lines():
     for line in overhead():
-        seconds = float(line["task_seconds"])
-        each = "one for all" if line["networks"] == "1" else f"one each, {kilobytes(line['parts_bytes'])} kB"
-        cells = [line["workers"], f"{seconds:g} s", each, line["tasks"], number(line["tasks_per_second"], 0)]
-        cells += [f"{milliseconds(line['overhead_seconds'])} ms", f"{number(100 * float(line['busy']), 0)} %"]
-        yield row(*cells, f"{kilobytes(line['contents_bytes'])} kB", f"{line['results_bytes'].split('.')[0]} B")
+        sent = "one for all" if line["networks"] == "1" else "one each"
+        cells = [line["workers"], f"{float(line['task_seconds']):g} s", line["tasks"], sent]
+        cells += [number(line["tasks_per_second"], 0), number(1000 * float(line["overhead_seconds"]), 0)]
+        cells += [number(100 * float(line["busy"]), 0), kilobytes(line["contents_bytes"])]
+        yield row(*cells, kilobytes(line["parts_bytes"]), number(line["results_bytes"], 0))
     for line in table(FIGURES / "cluster_speedup.csv"):
-        cells = [line["work"], line["by"], line["workers"], number(line["seconds"], 0), number(line["speedup"], 2)]
-        yield row(*cells)
-    for line in table(FIGURES / "cluster_similarity.csv"):
-        assert line["same_files"] == "True"
-        cells = [line["work"], line["networks"], line["workers"], number(float(line["seconds"]) / 60, 1)]
-        yield row(*cells, number(line["speedup"], 2))
-    files = {line["files"] for line in table(FIGURES / "cluster_similarity.csv")}
-    yield f"All {files.pop()} tables of numbers that came out were the same, byte by byte."
-    shared, small, large = most_tasks()
-    yield f"One script sends {shared:.0f} tasks a second"
+        yield row(line["work"], line["workers"], line["by"], number(line["seconds"], 1), number(line["speedup"], 2))
+    (plain, small, large), (_, small_part, large_part) = fastest()
+    yield f"One script sends {plain:.0f} tasks a second"
+    yield f"so that {MANY:,} workers are busy with tasks of at least {MANY / plain:.0f} seconds"
+    yield f"With a small network of its own for each task ({kilobytes(small_part)} kB) these are {small:.0f} a second"
+    yield f"a large one ({kilobytes(large_part)} kB) {large:.0f}"
+    yield f"a million small networks, a task each, are sent in {MILLION / small / 3600:.1f} hours"
+    yield f"{MILLION * small_part / 1e9:.0f} GB of weights"
+    yield from waits()
+
+
+def waits():
+    """What ends a run or leaves a worker out, and after how many seconds."""
+    sentence, note = "one sentence, status 2", "a note that names host and remedy; others do the work"
+    goes_on = f"{sentence}; the same command goes on where it was"
+    yield row("no scheduler answers", sentence, f"{CONNECTING} seconds")
+    yield row("there is no worker, or none that fits, or the last is lost", goes_on, f"{WAIT} seconds, or `--wait`")
+    yield row("a worker does not prove anything", note, f"{PROVING} seconds")
+    busy = "workers are at work for another run, maybe one that was killed"
+    yield row(busy, f"they are waited for; then {sentence}", f"{ANSWERING} seconds and `--wait`")
+    yield row("the scheduler is killed, or stops to answer", goes_on, f"{ANSWERING} seconds")
+    yield row("a task has cost so many workers", f"{sentence}: most likely it needs more memory, or time", MOST_LOSSES)
