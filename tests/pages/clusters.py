@@ -40,6 +40,7 @@ def lines():
     yield f"a large one ({kilobytes(large_part)} kB) {large:.0f}"
     yield f"a million small networks, a task each, are sent in {MILLION / small / 3600:.1f} hours"
     yield f"{MILLION * small_part / 1e9:.0f} GB of weights"
+    yield f"at {large * large_part / 1e6:.0f} MB a second here"
     yield from waits()
 
 
@@ -47,6 +48,7 @@ def waits():
     """What ends a run or leaves a worker out, and after how many seconds."""
     sentence, note = "one sentence, status 2", "a note that names host and remedy; others do the work"
     goes_on = f"{sentence}; the same command goes on where it was"
+    yield row("Dask is not installed, or the address is none", sentence, "at once")
     yield row("no scheduler answers", sentence, f"{CONNECTING} seconds")
     yield row("there is no worker, or none that fits, or the last is lost", goes_on, f"{WAIT} seconds, or `--wait`")
     yield row("a worker does not prove anything", note, f"{PROVING} seconds")
