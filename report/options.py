@@ -18,9 +18,9 @@ from mlp.network import ALL, BASELINE, CONTROL, DEFAULT_CLASSES, DEFAULT_DATA_SE
 from mlp.network import refuse_twins
 from modularity.cluster import Cluster
 from modularity.unfinished import begin, until_success
+from modularity.versions import REPOSITORY
 from report.interruption import say_interrupted
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 SPELLED_CLASSES = ",".join(map(str, DEFAULT_CLASSES))
 UNFINISHED = REPOSITORY / "unfinished"
 """Where results of finished tasks are kept until their run has succeeded."""
