@@ -4,14 +4,12 @@ A task is given to one worker, and to another one if that is lost; so what Dask 
 carry parcels there and results back.
 """
 
-import ctypes
 import logging
 import platform
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib import import_module
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic, sleep
@@ -20,10 +18,9 @@ from uuid import uuid4
 from tqdm import tqdm
 
 from mlp import InputError
-from mlp.data import DataSet, forget_images, images_digest
-from modularity.parcels import own_folder, packed, spelled_folder, unpacked
-from modularity.tasks import on_one_core
-from modularity.versions import REPOSITORY, processor, versions
+from mlp.data import images_digest
+from modularity.parcels import spelled_folder
+from modularity.versions import processor, versions
 
 CONNECTING = 10
 """Seconds in which a scheduler has to be found."""
@@ -41,90 +38,15 @@ MOST_LOSSES = 3
 """Workers that one task may cost: it is then the task that kills them, most likely by its memory."""
 HELD = 2**28
 """Bytes of parts that a worker keeps for tasks to come."""
-REPORTED = 0.5
-"""Seconds between two reports of the steps of a task."""
 PROOF, WORK = (
-    f"__import__('modularity.cluster', fromlist=['cluster']).{call}"
+    f"__import__('modularity.worker', fromlist=['worker']).{call}"
     for call in ("proof(images, folder)", "work(content, reports, names, parts)")
 )
 """What a worker is asked to evaluate: plain text, since a scheduler reads what it passes on, and needs no project; and
 a worker that lacks it can say so."""
-MMAP_THRESHOLD, TRIM_THRESHOLD = (-3, 2**25), (-1, 2**26)
-"""Of glibc's mallopt: which, and the bytes to which malloc raises them by itself."""
+TOPIC = "modularity-steps"
+"""Under which workers report; one for all scripts, since a scheduler never forgets one."""
 START = "python -m distributed.cli.dask_worker SCHEDULER --nthreads 1"
-
-
-# On a worker
-
-
-def proof(images, folder):
-    """What a worker has.  images: [(name of a data set, classes, train)].  folder: as of `spelled_folder`.
-
-    Returns its versions, processor, and digests of the files of images, or why these cannot be read.
-    """
-    from distributed import get_worker
-
-    worker = get_worker()
-    _hold_memory(worker)
-    for package in ("mlp", "modularity"):  # all of it now, lest a part be read after it has changed
-        for path in sorted((REPOSITORY / package).glob("[!_]*.py")):
-            import_module(f"{package}.{path.stem}")
-    for package in ("scipy", "sklearn", "igraph"):
-        import_module(package)
-    forget_images()  # other files may have taken their place
-    found = {"versions": versions(), "processor": processor(), "images": []}
-    try:
-        for name, classes, train in images:
-            DataSet(name, tuple(classes)).load(train, own_folder(folder))
-            found["images"].append(images_digest(name, train, own_folder(folder)))
-    except InputError as error:
-        found["refusal"] = str(error)
-    return found
-
-
-def work(content, reports, names, parts):
-    """Do a task.  content, names, parts: of its Parcel.  reports: None, or the topic for the steps that it has done.
-
-    Returns the content of its result's Parcel, of an InputError if it raised one, and how many steps it took.
-    """
-    from distributed import get_worker
-
-    function, task = unpacked(content, dict(zip(names, parts)))
-    worker, steps, said = get_worker(), 0, monotonic()
-
-    def advance():
-        nonlocal steps, said
-        steps += 1
-        if monotonic() - said > REPORTED:
-            said = monotonic()
-            topic, key = reports
-            worker.log_event(topic, [key, steps])
-            task = worker.state.tasks.get(key)
-            if task is None or task.state == "cancelled":
-                raise InputError("nobody waits for this task any more")
-
-    try:
-        result = on_one_core(function, *task, *([advance] if reports else []))
-    except InputError as error:
-        result = error
-    return packed(result, large=None).content, steps
-
-
-def _hold_memory(worker):
-    """Let malloc keep what was freed, as it would by itself; and let the worker go on when memory is short.
-
-    Dask's nanny has malloc return all but 64 KiB at once (MALLOC_TRIM_THRESHOLD_), which makes training take half as
-    long again; and a worker that pauses for want of memory would pause for ever, since its task holds that memory.
-    """
-    with suppress(AttributeError):
-        worker.memory_manager.memory_pause_fraction = False
-    with suppress(OSError, AttributeError, TypeError):  # of a C library other than glibc
-        library = ctypes.CDLL(None)
-        for parameter, value in (MMAP_THRESHOLD, TRIM_THRESHOLD):
-            library.mallopt(parameter, value)
-
-
-# Here
 
 
 @dataclass
@@ -190,7 +112,7 @@ class Cluster:
         self._images = []
         self._workers, self._proving, self._unfit, self._kinds = {}, {}, {}, {processor()}
         self._looked = self._last_fit = 0
-        self._messages, self._topic = SimpleQueue(), f"steps-{uuid4().hex}"
+        self._messages = SimpleQueue()
 
     def refuse_unfit(self, data_sets=(), data_dir=None, splits=()):
         """Let each worker prove that it can import this project, in the same versions, and has the same images.
@@ -296,7 +218,7 @@ class Cluster:
         try:
             asked = {"timeout": CONNECTING, "set_as_default": False}
             self._client = _within(CONNECTING + 1, lambda: Client(self.address, **asked))
-            self._client.subscribe_topic(self._topic, lambda event: self._messages.put(event[1]))
+            self._client.subscribe_topic(TOPIC, lambda event: self._messages.put(event[1]))
         except Exception as error:  # whatever an address without a scheduler makes of it
             cause = f"no scheduler answers within {CONNECTING} seconds ({_one_line(error)})"
             raise InputError(f"{where}: {cause}; start one, and name its address") from error
@@ -407,7 +329,7 @@ class Cluster:
         while sum(size for _, size in worker.parts.values()) > HELD and len(worker.parts) > len(parts):
             worker.parts.popitem(last=False)
         key = f"task-{uuid4().hex}"
-        what = {"content": parcel.content, "reports": [self._topic, key] if stepwise else None}
+        what = {"content": parcel.content, "reports": [TOPIC, key] if stepwise else None}
         what |= {"names": list(parcel.parts), "parts": parts}
         future = self._client.submit(eval, WORK, what, key=key, workers=[worker.address], pure=False)
         worker.tasks[key] = future, number

@@ -5,7 +5,8 @@ from pathlib import Path
 
 
 def say_interrupted():
-    print(f"\n{Path(sys.argv[0]).name}: interrupted; every file is as it was, or complete", file=sys.stderr)
+    said = "interrupted; every file is as it was, or complete; give the same command to go on"
+    print(f"\n{Path(sys.argv[0]).name}: {said}", file=sys.stderr)
 
 
 def report(kind, error, traceback):

@@ -481,7 +481,8 @@ def test_an_interruption_of_the_imports_is_one_sentence(workshop, tmp_path, scri
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    assert done.stderr.strip() == f"{script}: interrupted; every file is as it was, or complete"
+    said = "interrupted; every file is as it was, or complete; give the same command to go on"
+    assert done.stderr.strip() == f"{script}: {said}"
     assert done.returncode == -signal.SIGINT
 
 
