@@ -1,11 +1,12 @@
 """How fast a cluster on this machine is: tasks that sleep, to see what sending them costs, and tasks that work."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlp import InputError
@@ -31,32 +32,42 @@ def sleeping(network, seconds):
 
 
 @contextmanager
-def local_workers(count):
-    """A scheduler and so many workers, processes of this machine that began as docs/clusters.md says: the Cluster."""
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+def running(program, *options, cwd=REPOSITORY, **environment):
+    """A scheduler, or workers of one, started as docs/clusters.md says: the process, which ends with the block."""
+    command = [sys.executable, "-m", f"distributed.cli.dask_{program}", *map(str, options), "--no-dashboard"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=cwd, env=os.environ | environment, **quiet) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
 
-        def start(program, *options):
-            command = [sys.executable, "-m", f"distributed.cli.dask_{program}", *options, "--no-dashboard"]
-            said = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            process = stack.enter_context(subprocess.Popen(command, cwd=REPOSITORY, **said))
-            stack.callback(process.terminate)
-            return process
 
-        file = Path(folder, "scheduler.json")
-        scheduler = start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
+@contextmanager
+def running_scheduler(folder):
+    """A scheduler of this machine: its process, the file that it has written into a folder, and its address."""
+    file = Path(folder, "scheduler.json")
+    with running("scheduler", *"--host 127.0.0.1 --port 0 --scheduler-file".split(), file) as process:
         address = None
         while not address:
-            if scheduler.poll() is not None:
+            if process.poll() is not None:
                 raise InputError("no scheduler could be started; pip install -r requirements-cluster.txt")
             time.sleep(0.1)
             with suppress(OSError, ValueError):  # it is not there yet, or half of it is
                 address = json.loads(file.read_text())["address"]
-        workers = f"--nthreads 1 --nworkers {count} --memory-limit 0 --local-directory".split()
-        start("worker", address, *workers, folder)
-        cluster = Cluster(address, WAIT)
-        while len(cluster.fit_workers()) < count:
-            time.sleep(0.5)
-        yield cluster
+        yield process, file, address
+
+
+@contextmanager
+def local_workers(count):
+    """A scheduler and so many workers that are processes of this machine: the Cluster."""
+    with tempfile.TemporaryDirectory() as folder, running_scheduler(folder) as (_, _, address):
+        options = f"--nthreads 1 --nworkers {count} --memory-limit 0 --local-directory".split()
+        with running("worker", address, *options, folder):
+            cluster = Cluster(address, WAIT)
+            while len(cluster.fit_workers()) < count:
+                time.sleep(0.5)
+            yield cluster
 
 
 def different_networks(sizes, data, seeds):

@@ -5,13 +5,14 @@ import time
 
 import pytest
 import torch
-from clusters import running_scheduler, running_workers
+from clusters import running_workers
 from conftest import REPOSITORY
 
 from mlp import InputError
 from modularity.cluster import MOST_LOSSES, Cluster
 from modularity.parcels import LARGE
 from modularity.tasks import mapped
+from report.cluster_speed import running_scheduler
 
 
 @pytest.fixture(scope="module")

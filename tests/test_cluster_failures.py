@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from clusters import running_scheduler, running_workers
+from clusters import running_workers
 from conftest import REPOSITORY, call, shell, succeed
 from runs import ABLATION, CLUSTERING, same_files
 from test_unfinished import killed_half_way
@@ -18,6 +18,7 @@ import modularity.cluster
 from mlp.data import DataSet
 from modularity.cluster import Cluster
 from modularity.parcels import DATA_DIR
+from report.cluster_speed import running_scheduler
 
 
 TRAINING = "train.py", *"--networks 120 --epochs 3 --separate-batches".split()  # three tasks

@@ -1,9 +1,10 @@
 import pytest
-from clusters import running_scheduler, running_workers
+from clusters import running_workers
 from conftest import succeed
 from runs import ABLATION, CLUSTERING, RECOVERY, SIMILARITY, SPECIALIZATION, same_files, table
 
 import benchmark_cluster
+from report.cluster_speed import running_scheduler
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,7 @@ def lines():
     yield f"a million small networks, a task each, are sent in {MILLION / small / 3600:.1f} hours"
     yield f"{MILLION * small_part / 1e9:.0f} GB of weights"
     yield f"at {large * large_part / 1e6:.0f} MB a second here"
+    yield f"twice in memory ({2 * MILLION * small_part / 1e9:.0f} GB for a million)"
     yield from waits()
 
 
