@@ -90,6 +90,10 @@ class Architecture:
     input_shape: tuple
     layers: tuple
 
+    def __getstate__(self):
+        """The fields alone: equal architectures are equal bytes, whatever they have been asked before."""
+        return {"input_shape": self.input_shape, "layers": self.layers}
+
     @cached_property
     def read(self):
         """The shape of what each layer reads of one image: (in,), or (in, height, width) where it reads maps."""

@@ -25,7 +25,9 @@ from modularity.versions import processor, versions
 CONNECTING = 10
 """Seconds in which a scheduler has to be found."""
 ANSWERING = 30
-"""Seconds in which it has to answer whatever it is asked, results of workers among it."""
+"""Seconds in which it has to answer whatever it is asked, and more for what is large."""
+SLOWEST = 10**6
+"""Bytes a second that any network is expected to carry."""
 PROVING = 180
 """Seconds in which a worker has to prove what it has; it imports all packages first, maybe from a slow disk."""
 GATHERING = 5
@@ -225,6 +227,8 @@ class Cluster:
 
     def _look(self):
         """See who is there: newcomers have to prove what they have.  Returns the fit workers that are lost."""
+        if monotonic() - self._looked > ANSWERING:  # the script was at work itself: to wait begins now
+            self._last_fit = monotonic()
         self._looked = monotonic()
         try:
             present = _within(ANSWERING, self._client.nthreads)
@@ -263,14 +267,13 @@ class Cluster:
             found = _within(ANSWERING, answer.result) if answer.done() else None
             wrong = self._wrong(found, threads)
         except ImportError as error:
-            wrong = (
-                f"cannot import this project ({_one_line(error)}); start it in a copy of this repository, by {START}"
-            )
+            remedy = f"start it in a copy of this repository, with the same packages, by {START}"
+            wrong = f"cannot import this project ({_one_line(error)}); {remedy}"
         except Exception as error:  # whatever it may raise, and whatever is raised when it vanishes
             wrong = f"could not prove what it has ({_one_line(error)}); see what it has printed"
         if wrong:
             self._unfit[address] = f"worker {address} on {name} {wrong}"
-            note = f"{self._unfit[address]}; it is left out until it is started again"
+            note = f"{self._unfit[address]}; it is left out of this run"
         else:
             kind = found["processor"]
             self._workers[address] = _Worker(address, name, kind == processor())
@@ -307,15 +310,16 @@ class Cluster:
                 break
             for worker in self._workers.values():
                 if queue and len(worker.tasks) < wanted and worker not in gone:
-                    number = queue.next_for(worker)
+                    number, key = queue.next_for(worker), f"task-{uuid4().hex}"
+                    worker.tasks[key] = None, number
                     try:
-                        _within(ANSWERING, lambda: self._give(worker, number, parcels[number], stepwise))
+                        patience = _patience(sum(map(len, parcels[number].parts.values())))
+                        _within(patience, lambda: self._give(worker, key, parcels[number], stepwise))
                     except Exception:  # whatever is raised when it vanishes
                         gone.append(worker)
-                        queue.again(number)
         return gone
 
-    def _give(self, worker, number, parcel, stepwise):
+    def _give(self, worker, key, parcel, stepwise):
         missing = {digest: part for digest, part in parcel.parts.items() if digest not in worker.parts}
         if missing:
             named = {f"{digest}-{uuid4().hex}": part for digest, part in missing.items()}
@@ -328,11 +332,12 @@ class Cluster:
         parts = [worker.parts[digest][0] for digest in parcel.parts]
         while sum(size for _, size in worker.parts.values()) > HELD and len(worker.parts) > len(parts):
             worker.parts.popitem(last=False)
-        key = f"task-{uuid4().hex}"
+        if key not in worker.tasks:  # this took too long, and another has it
+            return
         what = {"content": parcel.content, "reports": [TOPIC, key] if stepwise else None}
         what |= {"names": list(parcel.parts), "parts": parts}
         future = self._client.submit(eval, WORK, what, key=key, workers=[worker.address], pure=False)
-        worker.tasks[key] = future, number
+        worker.tasks[key] = future, worker.tasks[key][1]
         self.sent.update(contents=len(parcel.content))
         future.add_done_callback(lambda done: self._messages.put((done.key, None)))
 
@@ -343,14 +348,20 @@ class Cluster:
         fine = [future for future in futures if future.status == "finished"]
         try:  # all at once: each journey takes milliseconds
             contents = _within(ANSWERING, lambda: self._client.gather(fine)) if fine else []
-        except Exception:  # whatever is raised when one of their workers vanishes
-            contents = [self._outcomes([future])[0] for future in fine] if len(fine) > 1 else [None]
+        except Exception:  # whatever is raised when one of their workers vanishes, or if they are large
+            contents = [self._outcome(future) for future in fine]
         found = {future.key: content for future, content in zip(fine, contents)}
         for future in futures:
             error = future.exception() if future.status == "error" else None
             if error and not isinstance(error, KilledWorker):
                 found[future.key] = error
         return [found.get(future.key) for future in futures]
+
+    def _outcome(self, future):
+        """What a finished task has returned, however long its way takes, or None if it was lost."""
+        with suppress(Exception):  # whatever is raised when its worker vanishes
+            sizes = _within(ANSWERING, lambda: self._client.nbytes([future.key], summary=False))
+            return _within(_patience(sizes[future.key]), future.result)
 
 
 def refuse_unfit_workers(jobs, data_sets, data_dir, splits=(False, True)):
@@ -360,10 +371,11 @@ def refuse_unfit_workers(jobs, data_sets, data_dir, splits=(False, True)):
 
 
 def _release(worker):
-    with suppress(Exception):  # there may be nobody any more who could be told
-        for future, _ in worker.tasks.values():
-            future.cancel()
+    futures = [future for future, _ in worker.tasks.values() if future]
     worker.tasks.clear()
+    with suppress(Exception):  # there may be nobody any more who could be told
+        for future in futures:
+            future.cancel()
 
 
 def _waiting(messages, seconds):
@@ -375,6 +387,11 @@ def _waiting(messages, seconds):
     while not messages.empty():
         found.append(messages.get())
     return found
+
+
+def _patience(size):
+    """Seconds in which so many bytes have to be where they are sent."""
+    return ANSWERING + size / SLOWEST
 
 
 def _within(seconds, function):

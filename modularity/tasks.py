@@ -17,6 +17,9 @@ from tqdm import tqdm
 from mlp import InputError
 from modularity.parcels import packed, unpacked
 from modularity.unfinished import keep, make_room, places_of, recalled
+from modularity.versions import code_version
+
+code_version()  # of the code that this process has imported, whatever is edited while it runs
 
 
 def mapped(function, tasks, jobs, description, unit="task", steps=None):
@@ -31,21 +34,22 @@ def mapped(function, tasks, jobs, description, unit="task", steps=None):
     """
     tasks = list(tasks)
     places = places_of(function, tasks)
-    found = {number: result for number, place in enumerate(places) for result in recalled(place)}
+    here = isinstance(jobs, int)
+    found = {number: result for number, place in enumerate(places) for result in recalled(place, anywhere=not here)}
     left = [number for number in range(len(tasks)) if number not in found]
     counts = steps or [1] * len(tasks)
     done_before = sum(counts) - sum(counts[number] for number in left)
     work = [(tasks[number], places[number]) for number in left]
     with tqdm(total=sum(counts), initial=done_before, desc=description, unit=unit) as bar:
-        if isinstance(jobs, int):
+        if here:
             done = _in_processes(function, work, jobs, bar, steps)
         else:
             done = _on_workers(function, work, jobs, bar, steps)
         with closing(done):
             for number in range(len(tasks)):
                 while number not in found:
-                    place, result = next(done)
-                    found[left[place]] = result
+                    position, result = next(done)
+                    found[left[position]] = result
                     make_room()
                     if not steps:
                         bar.update()
@@ -60,12 +64,12 @@ def _in_processes(function, work, jobs, bar, steps):
     jobs = min(jobs, cpu_count(), len(work))
     here = jobs <= 1
     with _watched(bar) if steps and not here else nullcontext(bar.update) as advance:
-        further = (advance,) if steps else ()
+        further, code = (advance,) if steps else (), code_version()
         if here:
-            done = (_kept(function, (*task, *further), place) for task, place in work)
+            done = (_kept(function, (*task, *further), place, code) for task, place in work)
         else:
             parallel = Parallel(jobs, return_as="generator")
-            done = parallel(delayed(_kept)(function, (*task, *further), place) for task, place in work)
+            done = parallel(delayed(_kept)(function, (*task, *further), place, code) for task, place in work)
         try:
             yield from enumerate(done)
         except TerminatedWorkerError as error:
@@ -90,18 +94,22 @@ def _on_workers(function, work, cluster, bar, steps):
     with closing(cluster.results(parcels, reports if steps else None)) as contents:
         for number, content, alike in contents:
             result = unpacked(content)
-            if alike and not isinstance(result, InputError):
-                keep(work[number][1], content)
+            if not isinstance(result, InputError):
+                keep(work[number][1], content, alike)
             yield number, result
 
 
-def _kept(function, task, place):
-    """What `on_one_core` returns, kept at once; an InputError is returned, so that of several the first is raised."""
+def _kept(function, task, place, code):
+    """What `on_one_core` returns, kept at once; an InputError is returned, so that of several the first is raised.
+
+    code: the version for which the place is; a process that began after an edit has another one.
+    """
     try:
         result = on_one_core(function, *task)
     except InputError as error:
         return error
-    keep(place, result)
+    if code == code_version():
+        keep(place, result)
     return result
 
 

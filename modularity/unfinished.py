@@ -26,18 +26,30 @@ LARGEST = 2 * 10**9
 """Bytes that all results together may take; beyond that, the oldest make room."""
 
 BETWEEN_LOOKS = 10
-"""Seconds between two looks at how much that is."""
+"""Seconds between two looks at how much that is; in large folders so many times what a look takes."""
 
 
 @dataclass
 class _Run:
-    """What a script keeps.  begun: whether it keeps anything.  fresh: whether what is there counts for nothing."""
+    """What a script keeps.  begun: whether it keeps anything.  fresh: whether what is there counts for nothing.
+
+    places: of the results of its tasks.  next_look: when it looks again at what all results take.
+    """
 
     folder: Path
     begun: bool = False
     fresh: bool = False
     places: set = field(default_factory=set)
-    looked: float = -BETWEEN_LOOKS
+    next_look: float = 0
+
+    def owns(self, path):
+        """Whether a file is of this run, complete or half-written, made here or `elsewhere`."""
+        return path.with_name(path.name.rpartition("-")[2]) in self.places
+
+    def how_to_go_on(self):
+        """The end of a sentence that says that the run was interrupted."""
+        without = " without --fresh" if self.fresh else ""
+        return f"; the same command{without} goes on where it was" if self.places else ""
 
 
 _run = None
@@ -48,16 +60,15 @@ _run = None
 def until_success(folder):
     """What tasks of the block return is kept in a folder once it has called `begin`, and deleted if it succeeds."""
     global _run
-    _run = _Run(Path(folder))
+    outer, _run = _run, _Run(Path(folder))
     try:
-        yield
+        yield _run
         with suppress(OSError):  # it is there no more, or other runs keep something in it
-            for path in _run.folder.glob("*.task"):
-                if path.with_name(path.name.rpartition("-")[2]) in _run.places:  # or is half of one, of a killed run
-                    path.unlink(missing_ok=True)
+            for path in filter(_run.owns, _run.folder.glob("*.task")):
+                path.unlink(missing_ok=True)
             _run.folder.rmdir()
     finally:
-        _run = None
+        _run = outer
 
 
 def begin(fresh):
@@ -92,44 +103,58 @@ def places_of(function, tasks):
         places.append(_run.folder / f"{digest.hexdigest()[:40]}.task")
     if _run.fresh:
         for place in set(places) - _run.places:
-            place.unlink(missing_ok=True)
+            for path in (place, _elsewhere(place)):
+                path.unlink(missing_ok=True)
     _run.places.update(places)
     make_room()
     return places
 
 
-def recalled(place):
-    """The result that was kept at a place, in a list; or an empty list, if there is none or it is damaged."""
-    try:
-        return [unpacked(place.read_bytes())] if place else []
-    except Exception:  # whatever a damaged pickle raises: the task is done again
-        return []
+def recalled(place, anywhere=False):
+    """The result that was kept at a place, in a list; or an empty list, if there is none or it is damaged.
+
+    anywhere: whether a processor of another kind may have made it.
+    """
+    for path in (place, _elsewhere(place))[: 1 + anywhere] if place else ():
+        with suppress(Exception):  # whatever a damaged pickle raises: the task is done again
+            return [unpacked(path.read_bytes())]
+    return []
 
 
-def keep(place, result):
-    """Keep what a task has returned, if it has a place; `result` may be packed already."""
+def keep(place, result, alike=True):
+    """Keep what a task has returned, if it has a place; `result` may be packed already.
+
+    alike: whether a processor as of this machine has made it.
+    """
     if place:
         content = result if isinstance(result, bytes) else packed(result, large=None).content
         with suppress(OSError, InputError):  # a full disk: the result itself is not lost
-            with replacing(place) as temporary:
+            place.parent.mkdir(mode=0o700, exist_ok=True)  # another run may have succeeded, and left it empty
+            with replacing(place if alike else _elsewhere(place)) as temporary:
                 temporary.write_bytes(content)
 
 
 def make_room():
     """Delete the oldest results while all together take more than LARGEST, those of this run last."""
-    if not _run or not _run.begun or monotonic() - _run.looked < BETWEEN_LOOKS:
+    began = monotonic()
+    if not _run or not _run.begun or began < _run.next_look:
         return
-    _run.looked = monotonic()
     found = []
     for path in _run.folder.glob("*.task"):
         with suppress(OSError):
-            found.append((path in _run.places, path.stat().st_mtime, path.stat().st_size, path))
+            found.append((_run.owns(path), path.stat().st_mtime, path.stat().st_size, path))
     total = sum(size for *_, size, _ in found)
     for *_, size, path in sorted(found):
         if total <= LARGEST:
             break
         path.unlink(missing_ok=True)
         total -= size
+    _run.next_look = monotonic() + BETWEEN_LOOKS * max(1, monotonic() - began)
+
+
+def _elsewhere(place):
+    """The place of a result that a processor of another kind has made: only a cluster's run may go on from it."""
+    return place.with_name(f"elsewhere-{place.name}")
 
 
 def _own_folder(path):

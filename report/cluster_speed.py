@@ -16,16 +16,19 @@ from modularity.cluster import Cluster
 from modularity.clusterability import COPIES_PER_TASK, clusterings
 from modularity.graph import without_isolated
 from modularity.tasks import mapped
+from modularity.unfinished import begin, until_success
 from modularity.versions import REPOSITORY
 from report.speed import pruned_weights
 
 WAIT = 120
 """Seconds in which the workers have to be there."""
+LOCAL = "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"
+"""Of a worker that no other machine can reach."""
 ZEROS = 0.9
 """The share of weights that are pruned."""
 
 
-def sleeping(network, seconds):
+def sleeping(network, seconds, number):
     """A task that keeps no core busy, so that many workers fit on one machine; its result is small."""
     time.sleep(seconds)
     return seconds
@@ -47,7 +50,8 @@ def running(program, *options, cwd=REPOSITORY, **environment):
 def running_scheduler(folder):
     """A scheduler of this machine: its process, the file that it has written into a folder, and its address."""
     file = Path(folder, "scheduler.json")
-    with running("scheduler", *"--host 127.0.0.1 --port 0 --scheduler-file".split(), file) as process:
+    options = *"--host 127.0.0.1 --port 0 --dashboard-address 127.0.0.1:0 --scheduler-file".split(), file
+    with running("scheduler", *options) as process:
         address = None
         while not address:
             if process.poll() is not None:
@@ -63,9 +67,11 @@ def local_workers(count):
     """A scheduler and so many workers that are processes of this machine: the Cluster."""
     with tempfile.TemporaryDirectory() as folder, running_scheduler(folder) as (_, _, address):
         options = f"--nthreads 1 --nworkers {count} --memory-limit 0 --local-directory".split()
-        with running("worker", address, *options, folder):
-            cluster = Cluster(address, WAIT)
-            while len(cluster.fit_workers()) < count:
+        with running("worker", address, *LOCAL, *options, folder):
+            cluster, began = Cluster(address, WAIT), time.monotonic()
+            while (there := len(cluster.fit_workers())) < count:
+                if time.monotonic() - began > WAIT:
+                    raise InputError(f"{there} of {count} workers could be started in {WAIT} seconds; is memory short?")
                 time.sleep(0.5)
             yield cluster
 
@@ -77,12 +83,11 @@ def different_networks(sizes, data, seeds):
 
 def sleeping_row(cluster, workers, networks, of_each, seconds):
     """Send tasks that sleep, so many of each network: how many of them a second, and what crosses the network."""
-    tasks = [(network, seconds) for network in networks for _ in range(of_each)]
-    list(mapped(sleeping, [(None, 0.0)] * 2 * workers, cluster, "warm-up"))
+    tasks = [(network, seconds, number) for network in networks for number in range(of_each)]
+    warm_up = [(None, 0.0, number) for number in range(2 * workers)]
+    list(mapped(sleeping, warm_up, cluster, "warm-up"))
     cluster.sent.clear()
-    start = time.perf_counter()
-    list(mapped(sleeping, tasks, cluster, f"{workers} workers, {seconds:g} s"))
-    elapsed = time.perf_counter() - start
+    elapsed = seconds_taken(sleeping, tasks, cluster, f"{workers} workers, {seconds:g} s")
     row = {"workers": workers, "task_seconds": seconds, "tasks": len(tasks), "networks": len(networks)}
     row |= {"seconds": elapsed, "tasks_per_second": len(tasks) / elapsed}
     row["busy"] = len(tasks) * seconds / (workers * elapsed)
@@ -98,12 +103,16 @@ def clustering_row(jobs, by, sizes, clusters, copies, workers):
     keys = [(0, 0, copy) for copy in range(copies)]
     groups = [keys[first : first + COPIES_PER_TASK] for first in range(0, copies, COPIES_PER_TASK)]
     tasks = [(weights, "layer", clusters, 0, some) for some in groups]
-    list(
-        mapped(
-            clusterings, [(weights, "layer", clusters, 0, [])] * 2 * workers, jobs, "warm-up", steps=[0] * 2 * workers
-        )
-    )
-    start = time.perf_counter()
-    list(mapped(clusterings, tasks, jobs, by, "copy", list(map(len, groups))))
-    work = f"{copies} copies of a network, clustered"
-    return {"work": work, "by": by, "workers": workers, "seconds": time.perf_counter() - start}
+    warm_up = [(weights, "layer", clusters, 0, [])] * 2 * workers
+    list(mapped(clusterings, warm_up, jobs, "warm-up", steps=[0] * 2 * workers))
+    seconds = seconds_taken(clusterings, tasks, jobs, by, "copy", list(map(len, groups)))
+    return {"work": f"{copies} copies of a network, clustered", "by": by, "workers": workers, "seconds": seconds}
+
+
+def seconds_taken(function, tasks, jobs, *about):
+    """How long tasks take, with their results kept on disk meanwhile, as those of a script are."""
+    with tempfile.TemporaryDirectory() as folder, until_success(folder):
+        begin(fresh=False)
+        start = time.perf_counter()
+        list(mapped(function, tasks, jobs, *about))
+        return time.perf_counter() - start

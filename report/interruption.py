@@ -4,9 +4,8 @@ import sys
 from pathlib import Path
 
 
-def say_interrupted():
-    said = "interrupted; every file is as it was, or complete; give the same command to go on"
-    print(f"\n{Path(sys.argv[0]).name}: {said}", file=sys.stderr)
+def say_interrupted(further=""):
+    print(f"\n{Path(sys.argv[0]).name}: interrupted; every file is as it was, or complete{further}", file=sys.stderr)
 
 
 def report(kind, error, traceback):

@@ -70,7 +70,10 @@ class Parser(argparse.ArgumentParser):
                 self.error("argument --scheduler: its workers are the jobs; leave --jobs out")
             if args.device and args.device.type == "cuda":
                 self.error("argument --scheduler: its workers compute on processors; leave --device out, or name cpu")
-            args.jobs, args.device = Cluster(args.scheduler, args.wait), torch.device("cpu")
+            wait = WAIT if args.wait is None else args.wait
+            args.jobs, args.device = Cluster(args.scheduler, wait), torch.device("cpu")
+        elif args.wait is not None:
+            self.error("argument --wait: is for workers of a --scheduler; name one, or leave --wait out")
         args.device = args.device or device("auto")
         if args.device.type == "cuda":
             args.jobs = 1  # one task holds the device
@@ -133,7 +136,7 @@ class Parser(argparse.ArgumentParser):
         what += "tcp://HOST:PORT, or the file that it has written, as in scheduler.json (default: none)"
         self.option("--scheduler", what, scheduler, metavar="ADDRESS")
         what = "seconds to wait, with --scheduler, for a worker that can do the work when there is none"
-        self.option("--wait", what, non_negative, WAIT)
+        self.option("--wait", f"{what} (default: {WAIT})", non_negative)
         what = "do all tasks again, also those that a run before this one has done, which was interrupted"
         self.add_argument("--fresh", action="store_true", help=what)
 
@@ -151,8 +154,9 @@ def run(main, argv=None):
     torch.set_num_threads(1)  # what can use more cores is divided into tasks
     torch.backends.cudnn.allow_tf32 = False  # a GPU rounds as a processor does
     torch.backends.cudnn.deterministic = True
+    unfinished = None
     try:
-        with until_success(UNFINISHED):
+        with until_success(UNFINISHED) as unfinished:
             main(argv)
         sys.stdout.flush()
     except InputError as error:
@@ -162,7 +166,7 @@ def run(main, argv=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except KeyboardInterrupt:
-        say_interrupted()
+        say_interrupted(unfinished.how_to_go_on() if unfinished else "")
         sys.exit(130)
 
 

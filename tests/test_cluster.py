@@ -2,16 +2,19 @@ import os
 import re
 import signal
 import time
+from contextlib import ExitStack, suppress
 
 import pytest
 import torch
 from clusters import running_workers
 from conftest import REPOSITORY
 
+import modularity.cluster
 from mlp import InputError
 from modularity.cluster import MOST_LOSSES, Cluster
 from modularity.parcels import LARGE
 from modularity.tasks import mapped
+from modularity.unfinished import begin, until_success
 from report.cluster_speed import running_scheduler
 
 
@@ -50,6 +53,11 @@ def deadly():
 
 def threads():
     return torch.get_num_threads()
+
+
+def process(number):
+    time.sleep(0.3)
+    return os.getpid()
 
 
 def test_results_come_in_order_from_both_workers(two_workers):
@@ -94,6 +102,64 @@ def test_bars_count_the_steps_of_tasks(two_workers, capfd):
     assert shown == sorted(shown)
     assert shown[-1] == 10
     assert set(shown) & {2, 3, 4, 5, 6, 7, 8}
+
+
+def test_what_takes_long_to_come_back_comes_back(two_workers, monkeypatch):
+    """And what a worker has no room for is sent again."""
+    cluster = Cluster(two_workers, 30)
+    assert len(cluster.fit_workers()) == 2
+    tasks = [(number, torch.full((LARGE,), float(number))) for number in range(4)]
+
+    def late(futures):
+        raise TimeoutError
+
+    monkeypatch.setattr(cluster._client, "gather", late)
+    for held, sent in ((0, 4), (0, 8), (2**28, 12), (2**28, 12)):
+        monkeypatch.setattr(modularity.cluster, "HELD", held)
+        squares, _, sums = zip(*mapped(squared, tasks, cluster, "squares"))
+        assert squares == (0, 1, 4, 9)
+        assert sums == tuple(LARGE * float(number) for number in range(4))
+        assert 4 * LARGE * (sent - 4) < cluster.sent["parts"] < 4.1 * LARGE * sent
+
+
+def test_workers_join_and_are_replaced_while_the_script_lives(tmp_path, monkeypatch):
+    """Whenever that is: a script that was at work itself waits for workers as one that has just begun."""
+    with running_scheduler(tmp_path) as (_, _, address), ExitStack() as workers:
+
+        def one_more():
+            workers.enter_context(running_workers(address, tmp_path, 1, PYTHONPATH=str(REPOSITORY / "tests")))
+
+        one_more()
+        cluster = Cluster(address, 30)
+        found = mapped(process, [(number,) for number in range(40)], cluster, "processes")
+        first = next(found)
+        one_more()
+        assert len({first, *found}) == 2
+        workers.close()
+        one_more()
+        monkeypatch.setattr(modularity.cluster, "monotonic", lambda: time.monotonic() + 3600)
+        assert next(mapped(process, [(0,)], cluster, "processes")) != first
+
+
+def test_a_cluster_s_run_goes_on_from_what_other_processors_have_made(two_workers, tmp_path, monkeypatch, capfd):
+    """And a run of this machine does not, since the last digits may be others."""
+    monkeypatch.setattr(modularity.cluster, "processor", lambda: "another")
+
+    def processes(jobs, error=None):
+        with suppress(RuntimeError), until_success(tmp_path / "unfinished"):
+            begin(fresh=False)
+            found = list(mapped(process, [(1,), (2,)], jobs, "processes"))
+            if error:
+                raise error
+        return found
+
+    first = processes(Cluster(two_workers, 30), RuntimeError("killed"))
+    assert "has another processor" in capfd.readouterr().err
+    again = Cluster(two_workers, 30)
+    assert processes(again, RuntimeError("killed")) == first
+    assert again.sent["tasks"] == 0
+    assert processes(1) == [os.getpid()] * 2
+    assert not (tmp_path / "unfinished").exists()
 
 
 def test_a_task_that_kills_workers_ends_the_run(tmp_path):

@@ -152,7 +152,7 @@ def test_workers_that_do_not_fit_are_left_out_in_a_sentence(many, tmp_path):
             assert "no worker for 20 seconds" in done.stderr.splitlines()[-1]
             assert not list((tmp_path / "none").glob("*")) if (tmp_path / "none").exists() else True
             for pattern, *_ in unfit:
-                assert re.search(rf"note: worker \S+ on {host} {pattern}.*; it is left out until", done.stderr)
+                assert re.search(rf"note: worker \S+ on {host} {pattern}.*; it is left out of this run", done.stderr)
             own_images = {DATA_DIR: str(REPOSITORY / "data")}
             with running_workers(own, tmp_path, 1, cwd=copied(tmp_path / "same"), **own_images):
                 succeed(*command, tmp_path / "one", *further)
@@ -206,3 +206,6 @@ def test_jobs_are_those_of_the_cluster():
     done = call(CLUSTERING, "--scheduler", "tcp://127.0.0.1:9", "--jobs", "2")
     assert done.returncode == 2
     assert done.stderr == f"{CLUSTERING}: argument --scheduler: its workers are the jobs; leave --jobs out\n"
+    done = call(CLUSTERING, "--wait", "5")
+    said = "argument --wait: is for workers of a --scheduler; name one, or leave --wait out"
+    assert (done.returncode, done.stderr) == (2, f"{CLUSTERING}: {said}\n")

@@ -4,6 +4,7 @@ from conftest import succeed
 from runs import ABLATION, CLUSTERING, RECOVERY, SIMILARITY, SPECIALIZATION, same_files, table
 
 import benchmark_cluster
+import modularity.tasks
 from report.cluster_speed import running_scheduler
 
 
@@ -35,10 +36,12 @@ RUNS = {
 
 
 @pytest.mark.parametrize("script", RUNS)
-def test_a_cluster_gives_the_files_of_one_machine(script, two_workers, scheduler, many, tmp_path):
-    """By its address, and by the file that the scheduler has written."""
+def test_a_cluster_gives_the_files_of_one_machine(script, two_workers, scheduler, many, tmp_path, monkeypatch):
+    """By its address, and by the file that the scheduler has written; and this machine does none of the tasks."""
     folders = {"here": [], "cluster": ["--scheduler", two_workers if script == "train.py" else scheduler[1]]}
     for name, option in folders.items():
+        if name == "cluster":
+            monkeypatch.setattr(modularity.tasks, "_in_processes", None)
         folder = tmp_path / name
         network = ["--save-dir", folder] if script == "train.py" else [many / "mlp_mnist357.pt"]
         done = succeed(script, *network, *RUNS[script].split(), "--figures-dir", folder, *option)

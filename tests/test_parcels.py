@@ -53,6 +53,12 @@ def test_a_view_does_not_take_what_it_is_a_view_of_along():
     assert list(map(len, parcel.parts.values())) == [pytest.approx(4 * LARGE, rel=0.05)]
 
 
+def test_what_was_asked_of_a_network_is_not_packed():
+    asked = initial_model((784, 20, 10, 3), seed=2)
+    asked.architecture.shapes
+    assert packed(asked).content == packed(initial_model((784, 20, 10, 3), seed=2)).content
+
+
 def test_a_network_comes_back_and_its_large_layers_are_parts():
     network = Network(initial_model((784, 20, 10, 3), seed=2), DataSet("mnist", (3, 5, 7)), groups=[0, 1])
     parcel = packed((network, 5))

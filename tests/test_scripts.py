@@ -440,7 +440,8 @@ def test_interrupted_training_keeps_the_previous_checkpoint(workshop, tmp_path, 
         with contextlib.suppress(ProcessLookupError):  # as it should be: all have ended
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
-    assert rest.decode().splitlines()[-1].startswith("train.py: interrupted")
+    said = "interrupted; every file is as it was, or complete; the same command goes on where it was"
+    assert rest.decode().splitlines()[-1] == f"train.py: {said}"
     assert b"Traceback" not in seen + rest
     assert checkpoint.read_bytes() == b"trained before"
     assert list(tmp_path.iterdir()) == [checkpoint]
@@ -481,8 +482,7 @@ def test_an_interruption_of_the_imports_is_one_sentence(workshop, tmp_path, scri
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    said = "interrupted; every file is as it was, or complete; give the same command to go on"
-    assert done.stderr.strip() == f"{script}: {said}"
+    assert done.stderr.strip() == f"{script}: interrupted; every file is as it was, or complete"
     assert done.returncode == -signal.SIGINT
 
 

@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 import time
+from itertools import count
 
 import pytest
 import torch
@@ -36,6 +37,12 @@ def stepping(folder, number, advance):
 
 
 def reading(folder, data, number):
+    return noted(folder, number)
+
+
+def alone(folder, number):
+    """A task during which another run succeeds, which leaves the folder of what is unfinished empty."""
+    (folder.parent / "unfinished").rmdir()
     return noted(folder, number)
 
 
@@ -84,6 +91,20 @@ def test_a_run_deletes_only_what_is_its_own(work):
     work([0, 1, 2])
     work([1], fail=False)
     assert work([0, 1, 2]) == ([0, 1, 2], [1])
+
+
+def test_a_folder_that_another_run_deletes_is_made_again(work):
+    assert work([1], function=alone)[1] == [1]
+    assert work([1], function=alone)[1] == []
+
+
+def test_what_edited_code_returns_is_not_kept(work, monkeypatch):
+    """Of a process that began after the edit: the place is named by the code that the run began with."""
+    with monkeypatch.context() as edited:
+        edited.setattr("modularity.tasks.code_version", count().__next__)
+        assert work([1])[1] == [1]
+    assert work([1])[1] == [1]
+    assert work([1])[1] == []
 
 
 def test_fresh_starts_over(work):
@@ -241,15 +262,19 @@ def test_bad_input_keeps_what_was_done(many, tmp_path, monkeypatch):
 
     folder = tmp_path / "unfinished"
     monkeypatch.setattr("conftest.tempfile.TemporaryDirectory", lambda: StandingFolder(tmp_path))
-    for error, status in ((InputError("something"), 2), (KeyboardInterrupt(), 130)):
+    goes_on = "interrupted; every file is as it was, or complete; the same command goes on where it was"
+    without = goes_on.replace("command", "command without --fresh")
+    ends = [(InputError("something"), 2, [], "something"), (KeyboardInterrupt(), 130, [], goes_on)]
+    for error, status, option, said in [*ends, (KeyboardInterrupt(), 130, ["--fresh"], without)]:
 
         def failing(*arguments, error=error):
             raise error
 
         monkeypatch.setattr(are_modules_clusterable, "gap_tests", failing)
         options = "--shuffles 2 --clusters 3 --jobs 1 --figures-dir".split()
-        done = call(CLUSTERING, many / "mlp_mnist357.pt", *options, tmp_path / "figures")
+        done = call(CLUSTERING, many / "mlp_mnist357.pt", *options, tmp_path / "figures", *option)
         assert done.returncode == status
+        assert done.stderr.splitlines()[-1] == f"{CLUSTERING}: {said}"
         assert list(folder.iterdir())
 
 

@@ -4,6 +4,7 @@ from pages.cells import FIGURES, number, row
 from runs import table
 
 from modularity.cluster import ANSWERING, CONNECTING, MOST_LOSSES, PROVING
+from modularity.unfinished import LARGEST
 from report.options import WAIT
 
 MANY, MILLION = 1000, 10**6
@@ -41,6 +42,7 @@ def lines():
     yield f"a million small networks, a task each, are sent in {MILLION / small / 3600:.1f} hours"
     yield f"{MILLION * small_part / 1e9:.0f} GB of weights"
     yield f"at {large * large_part / 1e6:.0f} MB a second here"
+    yield f"the last {round(LARGEST / small_part, -2):,.0f} of them, which is what {LARGEST / 1e9:g} GB hold"
     yield f"twice in memory ({2 * MILLION * small_part / 1e9:.0f} GB for a million)"
     yield from waits()
 
@@ -56,4 +58,5 @@ def waits():
     busy = "workers are at work for another run, maybe one that was killed"
     yield row(busy, f"they are waited for; then {sentence}", f"{ANSWERING} seconds and `--wait`")
     yield row("the scheduler is killed, or stops to answer", goes_on, f"{ANSWERING} seconds")
-    yield row("a task has cost so many workers", f"{sentence}: most likely it needs more memory, or time", MOST_LOSSES)
+    lost = "workers are lost at the same task, again and again"
+    yield row(lost, f"{sentence}: most likely it needs more memory, or time", f"{MOST_LOSSES} workers")
