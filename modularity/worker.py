@@ -49,7 +49,7 @@ def work(content, reports, names, parts):
     """
     from distributed import get_worker
 
-    function, task = unpacked(content, dict(zip(names, parts)))
+    function, arguments = unpacked(content, dict(zip(names, parts)))
     worker, steps, said = get_worker(), 0, monotonic()
 
     def advance():
@@ -59,12 +59,12 @@ def work(content, reports, names, parts):
             said = monotonic()
             topic, key = reports
             worker.log_event(topic, [key, steps])
-            task = worker.state.tasks.get(key)
-            if task is None or task.state == "cancelled":
+            known = worker.state.tasks.get(key)
+            if known is None or known.state == "cancelled":
                 raise InputError("nobody waits for this task any more")
 
     try:
-        result = on_one_core(function, *task, *([advance] if reports else []))
+        result = on_one_core(function, *arguments, *([advance] if reports else []))
     except InputError as error:
         result = error
     return packed(result, large=None).content, steps
