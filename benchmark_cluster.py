@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -56,7 +57,8 @@ def main(argv=None):
     print(machine)
     for part in args.parts:
         rows = [row | {"machine": machine} for row in PARTS[part](args)]
-        save_results(figures / f"cluster_{part}", rows, run_record(args, machine=machine))
+        about = run_record(args, machine=machine, dask=version("dask"))
+        save_results(figures / f"cluster_{part}", rows, about)
         print_table(rows, {key.replace("_", " "): f"{{{key}{spec(rows, key)}}}" for key in rows[0] if key != "machine"})
         print(f"saved {figures}/cluster_{part}.{{csv,json}}")
 
