@@ -47,7 +47,7 @@ PROOF, WORK = (
 """What a worker is asked to evaluate: plain text, since a scheduler reads what it passes on, and needs no project; and
 a worker that lacks it can say so."""
 TOPIC = "modularity-steps"
-"""Under which workers report; one for all scripts, since a scheduler never forgets one."""
+"""Under which workers report; one for all scripts, which drop what is not theirs: a scheduler never forgets one."""
 START = "python -m distributed.cli.dask_worker SCHEDULER --nthreads 1"
 
 
@@ -114,7 +114,7 @@ class Cluster:
         self._images = []
         self._workers, self._proving, self._unfit, self._kinds = {}, {}, {}, {processor()}
         self._looked = self._last_fit = 0
-        self._messages = SimpleQueue()
+        self._messages, self._name = SimpleQueue(), uuid4().hex
 
     def refuse_unfit(self, data_sets=(), data_dir=None, splits=()):
         """Let each worker prove that it can import this project, in the same versions, and has the same images.
@@ -158,8 +158,10 @@ class Cluster:
         def lose(worker):
             """The tasks of a worker wait again; the one that it was doing has cost a worker."""
             self._workers.pop(worker.address, None)
-            for place, (future, number) in enumerate(worker.tasks.values()):
-                losses[number] += place == 0
+            tasks = list(worker.tasks.values())
+            _release(worker)
+            for place, (future, number) in enumerate(tasks):
+                losses[number] += place == 0 and future is not None  # and None is what could not be sent
                 queue.again(number)
                 if reports:
                     reports(number, 0)
@@ -167,7 +169,6 @@ class Cluster:
                     lost = f"{MOST_LOSSES} workers were lost at the same task, the last on {worker.host}"
                     remedy = "give them more memory, or their jobs more time, and the same command, which goes on"
                     raise InputError(f"--scheduler {self.address}: {lost}; {remedy} where it was")
-            _release(worker)
 
         try:
             while queue or any(worker.tasks for worker in self._workers.values()):
@@ -220,10 +221,15 @@ class Cluster:
         try:
             asked = {"timeout": CONNECTING, "set_as_default": False}
             self._client = _within(CONNECTING + 1, lambda: Client(self.address, **asked))
-            self._client.subscribe_topic(TOPIC, lambda event: self._messages.put(event[1]))
+            self._client.subscribe_topic(TOPIC, self._hear)
         except Exception as error:  # whatever an address without a scheduler makes of it
             cause = f"no scheduler answers within {CONNECTING} seconds ({_one_line(error)})"
             raise InputError(f"{where}: {cause}; start one, and name its address") from error
+
+    def _hear(self, event):
+        _, (key, steps) = event
+        if key.startswith(self._name):
+            self._messages.put((key, steps))
 
     def _look(self):
         """See who is there: newcomers have to prove what they have.  Returns the fit workers that are lost."""
@@ -272,17 +278,19 @@ class Cluster:
         except Exception as error:  # whatever it may raise, and whatever is raised when it vanishes
             wrong = f"could not prove what it has ({_one_line(error)}); see what it has printed"
         if wrong:
-            self._unfit[address] = f"worker {address} on {name} {wrong}"
-            note = f"{self._unfit[address]}; it is left out of this run"
-        else:
-            kind = found["processor"]
-            self._workers[address] = _Worker(address, name, kind == processor())
-            if kind in self._kinds:
-                return
+            self._leave_out(address, name, wrong)
+            return
+        kind = found["processor"]
+        self._workers[address] = _Worker(address, name, kind == processor())
+        if kind not in self._kinds:
             self._kinds.add(kind)
             kinds = f"{kind}, and this machine {processor()}"
             note = f"worker {address} on {name} has another processor ({kinds}): last digits may differ"
-        tqdm.write(f"note: {note}", file=sys.stderr)
+            tqdm.write(f"note: {note}", file=sys.stderr)
+
+    def _leave_out(self, address, name, wrong):
+        self._unfit[address] = f"worker {address} on {name} {wrong}"
+        tqdm.write(f"note: {self._unfit[address]}; it is left out of this run", file=sys.stderr)
 
     def _wrong(self, found, threads):
         """What is wrong with a worker, and the remedy: nothing if it is fit.  found: of `proof`, or None."""
@@ -310,13 +318,16 @@ class Cluster:
                 break
             for worker in self._workers.values():
                 if queue and len(worker.tasks) < wanted and worker not in gone:
-                    number, key = queue.next_for(worker), f"task-{uuid4().hex}"
+                    number, key = queue.next_for(worker), f"{self._name}-{uuid4().hex}"
                     worker.tasks[key] = None, number
                     try:
                         patience = _patience(sum(map(len, parcels[number].parts.values())))
                         _within(patience, lambda: self._give(worker, key, parcels[number], stepwise))
-                    except Exception:  # whatever is raised when it vanishes
+                    except Exception as error:  # whatever is raised when it vanishes
                         gone.append(worker)
+                        self._leave_out(
+                            worker.address, worker.host, f"cannot be sent a task ({_one_line(error)}); mend its network"
+                        )
         return gone
 
     def _give(self, worker, key, parcel, stepwise):

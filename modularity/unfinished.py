@@ -33,7 +33,8 @@ BETWEEN_LOOKS = 10
 class _Run:
     """What a script keeps.  begun: whether it keeps anything.  fresh: whether what is there counts for nothing.
 
-    places: of the results of its tasks.  next_look: when it looks again at what all results take.
+    places: of the results of its tasks.  next_look: when it looks again at what all results take.  noted: whether it
+    has said that it goes on from what another kind of processor has made.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class _Run:
     fresh: bool = False
     places: set = field(default_factory=set)
     next_look: float = 0
+    noted: bool = False
 
     def owns(self, path):
         """Whether a file is of this run, complete or half-written, made here or `elsewhere`."""
@@ -49,7 +51,8 @@ class _Run:
     def how_to_go_on(self):
         """The end of a sentence that says that the run was interrupted."""
         without = " without --fresh" if self.fresh else ""
-        return f"; the same command{without} goes on where it was" if self.places else ""
+        kept = any(path.exists() for place in self.places for path in (place, _elsewhere(place)))
+        return f"; the same command{without} goes on where it was" if kept else ""
 
 
 _run = None
@@ -117,7 +120,13 @@ def recalled(place, anywhere=False):
     """
     for path in (place, _elsewhere(place))[: 1 + anywhere] if place else ():
         with suppress(Exception):  # whatever a damaged pickle raises: the task is done again
-            return [unpacked(path.read_bytes())]
+            found = [unpacked(path.read_bytes())]
+            if path != place and not _run.noted:
+                _run.noted = True
+                tqdm.write(
+                    "note: goes on from what another kind of processor has made: last digits may differ", sys.stderr
+                )
+            return found
     return []
 
 

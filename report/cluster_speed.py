@@ -29,7 +29,10 @@ ZEROS = 0.9
 
 
 def sleeping(network, seconds, number):
-    """A task that keeps no core busy, so that many workers fit on one machine; its result is small."""
+    """A task that keeps no core busy, so that many workers fit on one machine; its result is small.
+
+    number: which of the tasks with this network it is, for each result is kept at a place of its own.
+    """
     time.sleep(seconds)
     return seconds
 
@@ -51,7 +54,7 @@ def running_scheduler(folder):
     """A scheduler of this machine: its process, the file that it has written into a folder, and its address."""
     file = Path(folder, "scheduler.json")
     options = *"--host 127.0.0.1 --port 0 --dashboard-address 127.0.0.1:0 --scheduler-file".split(), file
-    with running("scheduler", *options) as process:
+    with running("scheduler", *options, cwd=folder) as process:  # where it cannot import this project
         address = None
         while not address:
             if process.poll() is not None:

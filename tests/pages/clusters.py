@@ -47,7 +47,7 @@ def lines():
     yield f"a million small networks, a task each, are sent in {MILLION / small / 3600:.1f} hours"
     yield f"{MILLION * small_part / 1e9:.0f} GB of weights"
     yield f"at {large * large_part / 1e6:.0f} MB a second here"
-    yield f"the last {round(LARGEST / small_part, -2):,.0f} of them, which is what {LARGEST / 1e9:g} GB hold"
+    yield f"about the last {round(LARGEST / small_part, -2):,.0f} are kept, which is what {LARGEST / 1e9:g} GB hold"
     yield f"twice in memory ({2 * MILLION * small_part / 1e9:.0f} GB for a million)"
     yield from waits()
 
@@ -60,8 +60,9 @@ def waits():
     yield row("no scheduler answers", sentence, f"{CONNECTING} seconds")
     yield row("there is no worker, or none that fits, or the last is lost", goes_on, f"{WAIT} seconds, or `--wait`")
     yield row("a worker does not prove anything", note, f"{PROVING} seconds")
+    yield row("a worker cannot be sent its tasks", note, f"{ANSWERING} seconds, more if they are large")
     busy = "workers are at work for another run, maybe one that was killed"
     yield row(busy, f"they are waited for; then {sentence}", f"{ANSWERING} seconds and `--wait`")
-    yield row("the scheduler is killed, or stops to answer", goes_on, f"{ANSWERING} seconds")
+    yield row("the scheduler is killed, or stops answering", goes_on, f"{ANSWERING} seconds")
     lost = "workers are lost at the same task, again and again"
     yield row(lost, f"{sentence}: most likely it needs more memory, or time", f"{MOST_LOSSES} workers")
