@@ -45,13 +45,13 @@ class _Run:
     noted: bool = False
 
     def owns(self, path):
-        """Whether a file is of this run, complete or half-written, made here or `elsewhere`."""
+        """Whether a file is of this run, complete or half-written, of either of its `_paths`."""
         return path.with_name(path.name.rpartition("-")[2]) in self.places
 
     def how_to_go_on(self):
         """The end of a sentence that says that the run was interrupted."""
         without = " without --fresh" if self.fresh else ""
-        kept = any(path.exists() for place in self.places for path in (place, _elsewhere(place)))
+        kept = any(path.exists() for place in self.places for path in _paths(place))
         return f"; the same command{without} goes on where it was" if kept else ""
 
 
@@ -106,7 +106,7 @@ def places_of(function, tasks):
         places.append(_run.folder / f"{digest.hexdigest()[:40]}.task")
     if _run.fresh:
         for place in set(places) - _run.places:
-            for path in (place, _elsewhere(place)):
+            for path in _paths(place):
                 path.unlink(missing_ok=True)
     _run.places.update(places)
     make_room()
@@ -118,7 +118,7 @@ def recalled(place, anywhere=False):
 
     anywhere: whether a processor of another kind may have made it.
     """
-    for path in (place, _elsewhere(place))[: 1 + anywhere] if place else ():
+    for path in _paths(place)[: 1 + anywhere] if place else ():
         with suppress(Exception):  # whatever a damaged pickle raises: the task is done again
             found = [unpacked(path.read_bytes())]
             if path != place and not _run.noted:
@@ -139,7 +139,7 @@ def keep(place, result, alike=True):
         content = result if isinstance(result, bytes) else packed(result, large=None).content
         with suppress(OSError, InputError):  # a full disk: the result itself is not lost
             place.parent.mkdir(mode=0o700, exist_ok=True)  # another run may have succeeded, and left it empty
-            with replacing(place if alike else _elsewhere(place)) as temporary:
+            with replacing(_paths(place)[not alike]) as temporary:
                 temporary.write_bytes(content)
 
 
@@ -161,9 +161,12 @@ def make_room():
     _run.next_look = monotonic() + BETWEEN_LOOKS * max(1, monotonic() - began)
 
 
-def _elsewhere(place):
-    """The place of a result that a processor of another kind has made: only a cluster's run may go on from it."""
-    return place.with_name(f"elsewhere-{place.name}")
+def _paths(place):
+    """Where a result is kept that a processor as of this machine has made, and where one of another kind.
+
+    Only a cluster's run may go on from the latter.
+    """
+    return place, place.with_name(f"elsewhere-{place.name}")
 
 
 def _own_folder(path):

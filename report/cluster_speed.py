@@ -23,7 +23,7 @@ from report.speed import pruned_weights
 WAIT = 120
 """Seconds in which the workers have to be there."""
 LOCAL = "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"
-"""Of a worker that no other machine can reach."""
+"""Of a scheduler or a worker that no other machine can reach."""
 ZEROS = 0.9
 """The share of weights that are pruned."""
 
@@ -53,7 +53,7 @@ def running(program, *options, cwd=REPOSITORY, **environment):
 def running_scheduler(folder):
     """A scheduler of this machine: its process, the file that it has written into a folder, and its address."""
     file = Path(folder, "scheduler.json")
-    options = *"--host 127.0.0.1 --port 0 --dashboard-address 127.0.0.1:0 --scheduler-file".split(), file
+    options = *LOCAL, "--port", "0", "--scheduler-file", file
     with running("scheduler", *options, cwd=folder) as process:  # where it cannot import this project
         address = None
         while not address:
@@ -87,7 +87,7 @@ def different_networks(sizes, data, seeds):
 def sleeping_row(cluster, workers, networks, of_each, seconds):
     """Send tasks that sleep, so many of each network: how many of them a second, and what crosses the network."""
     tasks = [(network, seconds, number) for network in networks for number in range(of_each)]
-    warm_up = [(None, 0.0, number) for number in range(2 * workers)]
+    warm_up = [(None, 0.0, 0)] * 2 * workers
     list(mapped(sleeping, warm_up, cluster, "warm-up"))
     cluster.sent.clear()
     elapsed = seconds_taken(sleeping, tasks, cluster, f"{workers} workers, {seconds:g} s")

@@ -34,10 +34,11 @@ def lines():
         yield row(*cells, kilobytes(line["parts_bytes"]), number(line["results_bytes"], 0))
     for line in table(FIGURES / "cluster_speedup.csv"):
         yield row(line["work"], line["workers"], line["by"], number(line["seconds"], 1), number(line["speedup"], 2))
-    for line in table(FIGURES / "cluster_similarity.csv"):
+    similarity = table(FIGURES / "cluster_similarity.csv")
+    for line in similarity:
         minutes = number(float(line["seconds"]) / 60, 1)
         yield row(line["work"], line["networks"], line["workers"], minutes, number(line["speedup"], 2))
-    ((files, same),) = {(line["files"], line["same_files"]) for line in table(FIGURES / "cluster_similarity.csv")}
+    ((files, same),) = {(line["files"], line["same_files"]) for line in similarity}
     yield f"their {files} tables are {'the same to the last byte' if same == 'True' else 'not the same'}"
     (plain, small, large), (_, small_part, large_part) = fastest()
     yield f"One script sends {plain:.0f} tasks a second"
