@@ -7,8 +7,9 @@ import torch
 
 from mlp import InputError
 from mlp.seeds import derived_seed
-from modularity.clustering import cuts_and_volumes, n_cut, spectral_clusters
-from modularity.graph import connected_neurons, inputs_reach_outputs, weight_adjacency, without_isolated
+from mlp.strengths import connected_units
+from modularity.clustering import cuts_and_volumes, n_cut, n_cut_as_published, spectral_clusters
+from modularity.graph import inputs_reach_outputs, weight_adjacency, without_isolated
 from modularity.nulls import shuffle_weights
 from modularity.rows import defined_mean, grouped, over_seeds, seed_means
 from modularity.significance import LEVEL, compare_with_shuffles, primary_first, signed_rank_test
@@ -58,7 +59,7 @@ def hidden_labels(network, graph, labels):
 
 def neurons_with_edges(network, graph):
     """How many neurons have an edge in a graph of a network."""
-    return sum(int(layer.sum()) for layer in connected_neurons(graph_weights(network, graph)))
+    return sum(int(layer.sum()) for layer in connected_units(graph_weights(network, graph)))
 
 
 def refuse_unclusterable(networks, clusters, graph):
@@ -155,6 +156,7 @@ def network_row(network, result, graph):
     row |= {"neurons": int((labels >= 0).sum()), "isolated": int((labels < 0).sum())}
     row["edges"] = sum(int(weight.count_nonzero()) for weight in weights)
     row |= {"clusters": len(set(labels) - {-1}), "n_cut": result["n_cut"]}
+    row["n_cut_as_published"] = n_cut_as_published(weight_adjacency(weights), labels)
     for null in NULLS:
         compared = compare_with_shuffles(result["n_cut"], result[null])
         row |= {f"{null}_{key}": value for key, value in compared.items()}

@@ -83,11 +83,23 @@ def krylov_dimension(matrix, start, most):
 def n_cut(adjacency, labels):
     """Normalised cut of a weighted undirected graph under a partition; smaller is more clusterable.
 
-        ncut = sum over clusters c of  cut(X_c, rest) / (vol(X_c) + 1e-8)
+        ncut = sum over clusters c of  cut(X_c, rest) / vol(X_c)
 
     vol(X) is the sum of degrees, cut(X, rest) the weight of the edges that leave X: the k-way form of Shi & Malik
-    (2000), without the factor 1/2 that some add, as Filan et al. (2020) compute it.  From 0 (nothing leaves a cluster)
-    to the number of clusters; about that number - 1 for a random partition.  Arguments as for `cuts_and_volumes`.
+    (2000), without the factor 1/2 that some add.  Nodes without edges are no cluster and add nothing.  From 0 (nothing
+    leaves a cluster) to the number of clusters; about that number - 1 for a random partition; the same in whatever unit
+    the weights are.  Arguments as for `cuts_and_volumes`.
+    """
+    cuts, volumes = cuts_and_volumes(adjacency, labels)
+    clusters = volumes > 0
+    return float((cuts[clusters] / volumes[clusters]).sum())
+
+
+def n_cut_as_published(adjacency, labels):
+    """The n-cut by the formula of the code of Filan et al. (2020), which adds 1e-8 to each volume.
+
+    Clusters of much smaller volume then count as if nothing left them, and the unit of the weights matters.  It is here
+    to be compared with published numbers alone.  Arguments as for `cuts_and_volumes`.
     """
     cuts, volumes = cuts_and_volumes(adjacency, labels)
     return float((cuts / (volumes + 1e-8)).sum())

@@ -38,7 +38,7 @@ def by_weights_of_equal_layers(network, images, k, seed):
     The scale of a layer means nothing: a ReLU network computes the same if one is doubled and the next halved.
     """
     sizes = network.model.sizes
-    weights = [weight / weight.sum().clamp(min=1e-12) for weight in network.strengths]
+    weights = [strength / strength.sum() if strength.any() else strength for strength in network.strengths]
     return spectral_clusters(weight_adjacency(weights), k, seed)[sizes[0] : sum(sizes[:-1])]
 
 

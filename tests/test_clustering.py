@@ -15,7 +15,7 @@ from sklearn.metrics import adjusted_rand_score
 
 import modularity.clustering
 from mlp import InputError
-from modularity.clustering import cuts_and_volumes, krylov_dimension, n_cut, spectral_clusters
+from modularity.clustering import cuts_and_volumes, krylov_dimension, n_cut, n_cut_as_published, spectral_clusters
 from modularity.graph import weight_adjacency
 
 
@@ -50,6 +50,43 @@ def test_two_clusters_equal_networkx(seed):
     graph = networkx.from_scipy_sparse_array(adjacency)
     cut = networkx.normalized_cut_size(graph, numpy.flatnonzero(labels == 0), weight="weight")
     assert n_cut(adjacency, labels) == pytest.approx(cut, abs=1e-6)
+
+
+@pytest.mark.parametrize("decay", [1, 1e-4, 1e-8, 1e-12, 1e-30, 1e-100])
+def test_clusters_whose_weight_has_decayed_count_as_they_did(decay):
+    """Two groups of pixels that nothing joins inside: all of their weight leaves them, which is a share of 1 each."""
+    generator = torch.Generator().manual_seed(0)
+    strong, weak, out = (torch.rand(shape, generator=generator).double() + 0.1 for shape in ((8, 20), (8, 10), (3, 8)))
+    labels = numpy.array([0] * 20 + [1] * 5 + [2] * 5 + [0] * 11)
+    adjacency = weight_adjacency([torch.cat([strong, weak * decay], 1), out])
+    leaving, rest = decay * weak.sum().item(), 2 * (strong.sum() + out.sum()).item()
+    assert n_cut(adjacency, labels) == pytest.approx(2 + leaving / (leaving + rest), rel=1e-12)
+
+
+def test_only_a_volume_of_nothing_is_no_cluster():
+    adjacency = numpy.zeros((5, 5))
+    adjacency[0, 1] = adjacency[1, 0] = 1e-300
+    assert n_cut(adjacency, [0, 1, 2, 2, -1]) == 2
+    assert n_cut(adjacency, [0, 0, 1, 1, -1]) == 0
+
+
+@given(st.integers(-30, 30), st.integers(0, 10**6))
+def test_n_cuts_and_clusters_are_the_same_in_whatever_unit_weights_are(exponent, seed):
+    weights, _ = planted(seed)
+    expected = weight_adjacency(weights)
+    adjacency = weight_adjacency([weight.double() * 10.0**exponent for weight in weights])
+    labels = spectral_clusters(expected, 3, seed)
+    assert (spectral_clusters(adjacency, 3, seed) == labels).all()
+    assert n_cut(adjacency, labels) == pytest.approx(n_cut(expected, labels), rel=1e-12)
+
+
+def test_the_published_formula_depends_on_the_unit():
+    adjacency = weight_adjacency(random_weights((5, 4, 3, 2)))
+    labels = numpy.repeat([0, 1, 2, 3], [5, 4, 3, 2])
+    assert n_cut_as_published(adjacency, labels) == pytest.approx(4, abs=1e-7)
+    _, volumes = cuts_and_volumes(adjacency, labels)
+    assert n_cut_as_published(adjacency * 1e-8, labels) == pytest.approx((volumes / (volumes + 1)).sum())
+    assert n_cut_as_published(adjacency * 1e-30, labels) < 1e-18
 
 
 @pytest.mark.parametrize("k", [2, 4, 12])
