@@ -38,20 +38,24 @@ TOP_INPUTS, MATCHED_MODULES = 4, 1000
 def candidate_limits(table, in_degree_quantile, betweenness_quantile):
     """What a candidate needs in each hidden layer: {layer: (lowest in-degree, highest betweenness)}.
 
-    The limits are quantiles of the layer (linear interpolation).  Layers are judged apart because their scales differ:
-    784 inputs feed the first, a handful of neurons the others.
+    The limits are quantiles of the neurons of the layer that have incoming edges (linear interpolation), NaN where none
+    has.  Layers are judged apart because their scales differ: 784 inputs feed the first, a handful of neurons the
+    others.
     """
     quantiles = {"in_degree": in_degree_quantile, "betweenness": betweenness_quantile}
     limits = {}
     for layer in range(1, max(layer for layer, _ in table)):
-        neurons = [row for (its_layer, _), row in table.items() if its_layer == layer]
-        limits[layer] = tuple(numpy.quantile([row[key] for row in neurons], at) for key, at in quantiles.items())
+        neurons = [row for (its_layer, _), row in table.items() if its_layer == layer and row["in_degree"] != 0]
+        limits[layer] = tuple(
+            numpy.quantile([row[key] for row in neurons], at) if neurons else numpy.nan for key, at in quantiles.items()
+        )
     return limits
 
 
 def indegree_nobetween_candidates(table, in_degree_quantile=0.5, betweenness_quantile=0.5, max_candidates=None):
     """Hidden neurons whose in-degree is at or above, and betweenness at or below, a quantile of their layer.
 
+    Neurons without incoming edges, the dead ones among them, are no candidates and play no part in the quantiles.
     table: the centralities per node, from `modularity.centrality`.  max_candidates: keep only so many, those that rank
     highest by in-degree within their layers; of equal ranks, those of earlier layers.
     Returns nodes (layer, index) in ascending order.
@@ -59,7 +63,7 @@ def indegree_nobetween_candidates(table, in_degree_quantile=0.5, betweenness_qua
     limits = candidate_limits(table, in_degree_quantile, betweenness_quantile)
 
     def is_candidate(node):
-        if node[0] not in limits:
+        if node[0] not in limits or table[node]["in_degree"] == 0:
             return False
         lowest, highest = limits[node[0]]
         return table[node]["in_degree"] >= lowest and table[node]["betweenness"] <= highest
@@ -140,7 +144,7 @@ def null_modules(network, candidates, top_inputs, limit, generator):
 
     Candidates whose modules have as many neurons in each layer share nulls: "matched", all such modules or as many as
     `limit` random ones, the same for all rules, and "same_rule", the modules around hidden neurons that are no
-    candidates by the rule.
+    candidates by the rule.  Dead neurons are in no module.
     candidates: {rule: nodes}.  Returns {rule: (the `modules_by_rule` of all hidden neurons; [(place of the candidate,
     its counts per layer)]; for the counts of all rules {counts: (matched modules, whether these are all)}; and for
     those of its own {counts: places of the same rule})}.
@@ -154,10 +158,11 @@ def null_modules(network, candidates, top_inputs, limit, generator):
     }
     shapes = {rule: sorted({count for _, count in its_chosen}) for rule, its_chosen in chosen.items()}
     every_shape = dict.fromkeys(chain(*shapes.values()))  # the first rule's first, whose draws do not depend on others
-    matched = {count: matched_modules(count, widths, limit, generator) for count in every_shape}
+    matched = {count: matched_modules(count, widths, limit, generator, network.living) for count in every_shape}
+    living = network.living.nonzero().flatten().tolist()
     found = {}
     for rule, its_chosen in chosen.items():
-        others = sorted(set(range(len(neurons))) - {place for place, _ in its_chosen})
+        others = sorted(set(living) - {place for place, _ in its_chosen})
         same_rule = {count: [place for place in others if counts[place] == count] for count in shapes[rule]}
         found[rule] = by_rule, its_chosen, matched, same_rule
     return found

@@ -4,6 +4,7 @@ import scipy
 import torch
 
 from mlp import InputError
+from mlp.strengths import connected_units
 
 
 def neuron_graph(weights):
@@ -33,7 +34,7 @@ def weight_adjacency(weights):
 
     weights: one [out, in] tensor per layer of connections; a weight of exactly zero is no edge.  Biases play no part.
     Returns a symmetric float64 scipy.sparse.csr_array [neurons, neurons] with an empty diagonal; the neurons are those
-    of layer 0, 1, ... in order.  A neuron without edges keeps its empty row; `connected_neurons` tells which are left.
+    of layer 0, 1, ... in order.  A neuron without edges keeps its empty row; `connected_units` tells which are left.
     Raises InputError if a weight is NaN or infinite.
     """
     blocks = [[None] * (len(weights) + 1) for _ in range(len(weights) + 1)]
@@ -43,17 +44,9 @@ def weight_adjacency(weights):
     return scipy.sparse.block_array(blocks, format="csr")
 
 
-def connected_neurons(weights):
-    """Which neurons have an edge at all: one boolean vector [neurons] per layer, inputs and outputs included."""
-    present = [weight != 0 for weight in weights]
-    before = [present[0].new_zeros(present[0].shape[1]), *(edges.any(1) for edges in present)]
-    after = [*(edges.any(0) for edges in present), present[-1].new_zeros(len(present[-1]))]
-    return [some | more for some, more in zip(before, after)]
-
-
 def without_isolated(weights):
     """The weight matrices without the rows and columns of neurons that have no edge."""
-    connected = connected_neurons(weights)
+    connected = connected_units(weights)
     return [weight[after][:, before] for weight, before, after in zip(weights, connected, connected[1:])]
 
 

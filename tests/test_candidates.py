@@ -57,7 +57,9 @@ def test_candidates_equal_brute_force(table, in_degree_quantile, betweenness_qua
     for (layer, index), row in table.items():
         if layer in (0, last):
             continue
-        peers = [other for (its_layer, _), other in table.items() if its_layer == layer]
+        peers = [other for (its_layer, _), other in table.items() if its_layer == layer and other["in_degree"]]
+        if row["in_degree"] == 0:
+            continue  # it has no incoming edges
         in_degrees = torch.tensor([peer["in_degree"] for peer in peers], dtype=torch.float64)
         betweennesses = torch.tensor([peer["betweenness"] for peer in peers], dtype=torch.float64)
         high = row["in_degree"] >= in_degrees.quantile(in_degree_quantile)

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlp import InputError
+from mlp.strengths import connected_units
 from modularity.centrality import betweenness, centralities
 from modularity.graph import (
-    connected_neurons,
     inputs_reach_outputs,
     neuron_graph,
     strongest_edges,
@@ -74,7 +74,7 @@ def test_adjacency_equals_the_neuron_graph_without_directions(sizes, seed, prune
     assert adjacency.dtype == float
     assert (adjacency.toarray() == expected).all()
     assert adjacency.nnz == 2 * graph.number_of_edges()
-    assert torch.cat(connected_neurons(weights)).tolist() == [graph.degree(node) > 0 for node in nodes]
+    assert torch.cat(connected_units(weights)).tolist() == [graph.degree(node) > 0 for node in nodes]
     if graph.number_of_edges():
         left = expected.sum(1) > 0
         assert (weight_adjacency(without_isolated(weights)).toarray() == expected[left][:, left]).all()
