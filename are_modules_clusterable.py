@@ -13,6 +13,7 @@ import torch
 
 from mlp.files import writable_folder
 from mlp.network import refuse_without_images
+from modularity.accuracy import readings_of
 from modularity.cluster import refuse_unfit_workers
 from modularity.clusterability import NULLS, WITH_PIXELS, cluster_rows, clustered, enough_neurons, first_copy
 from modularity.clusterability import full_name, gap_tests, graph_weights, graphs_of, hidden_labels, layers_of
@@ -23,6 +24,7 @@ from modularity.rows import defined_mean, grouped
 from modularity.significance import LEVEL
 from report.clusters import plot_clusters, plot_gaps
 from report.lesions import plot_dependencies, plot_lesions
+from report.notes import note_dead_units, note_poor_readings, print_readings
 from report.options import MOST_DRAWS, Parser, integer, run, selected_conditions
 from report.results import print_table, run_record, save_results, text, told
 from report.style import save_figure
@@ -64,6 +66,9 @@ def main(argv=None):
     graphs = [first_graph, *(graph for graph in others if enough_neurons(networks, args.clusters, graph))]
     figures = writable_folder(args.figures_dir)
     record = run_record(args, device=args.device, seed=args.seed, checkpoints=abouts)
+    note_dead_units(trained)
+    readings = readings_of(trained, args.data_dir, args.device, args.jobs) if args.lesions else []
+    note_poor_readings(trained, readings)
 
     rows, shuffles, clusters, said = [], [], [], set()
     of_graph = {
@@ -108,6 +113,7 @@ def main(argv=None):
         f"{figures}/{{clusterability_tests,shuffled_n_cuts}}.{{csv,json}}"
     )
     if args.lesions:
+        print_readings(trained, readings)
         print(f"\nlesions of {first.name}, changes of balanced accuracy:")
         print_lesions(lesions[0], summaries)
         print(f"saved {figures}/{'{lesions,dependencies}' if any(pairs) else 'lesions'}.{{csv,json,png,pdf}}")

@@ -14,12 +14,14 @@ import torch
 from mlp.files import writable_folder
 from mlp.network import refuse_twins, refuse_without_images, stacked_strengths
 from modularity.ablation import LEVELS, against_controls, mean_levels
+from modularity.accuracy import readings_of
 from modularity.candidates import BOTH, EFFECTS, NULLS, PRIMARY, RULES, TOP_INPUTS, candidate_overlap, candidate_rows
 from modularity.candidates import candidates_by_rule, mean_percentiles, network_tests, null_modules
 from modularity.centrality import layered_centralities
 from modularity.cluster import refuse_unfit_workers
 from modularity.rows import by_seed, defined_mean
 from report.candidates import overlap_sentence, plot_ablation, plot_percentiles
+from report.notes import note_dead_units, note_poor_readings, print_readings
 from report.options import Parser, chosen, integer, run, selected_networks
 from report.results import print_table, run_record, save_results, text, told
 from report.style import save_figure
@@ -52,6 +54,9 @@ def main(argv=None):
     refuse_unfit_workers(args.jobs, [data], args.data_dir, splits)
     figures = writable_folder(args.figures_dir)
     images_per_class = data.test_images_per_class(args.data_dir)
+    readings = readings_of(networks, args.data_dir, args.device, args.jobs)
+    note_poor_readings(networks, readings)
+    note_dead_units(networks)
 
     rules = RULES if len(networks) > 1 else [BOTH]  # the others are baselines of a test of many
     asked = args.in_degree_quantile, args.betweenness_quantile, args.max_candidates
@@ -87,6 +92,7 @@ def main(argv=None):
     note = "" if levels is None else "\nsilent neurons are at their mean activations over training images, not at zero"
     note += "".join(f"\n{overlap_sentence(found)}" for found in overlap.values())
 
+    print_readings(networks, readings)
     if len(networks) == 1:
         print(f"saved {figures}/ablation_per_digit.{{csv,json,png,pdf}}{note}")
         report_one(rows[BOTH], data)

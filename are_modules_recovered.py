@@ -14,6 +14,7 @@ import report.interruption  # first: Ctrl-C while the rest is imported is one se
 from mlp import InputError
 from mlp.files import writable_folder
 from mlp.network import CONTROL, refuse_without_images
+from modularity.accuracy import readings_of
 from modularity.cluster import refuse_unfit_workers
 from modularity.partitions import FAMILIES
 from modularity.planted import function_rows, group_count, is_ordinary, pooled_function
@@ -22,6 +23,7 @@ from modularity.recovery import agreement_rows, found_partitions, headlines, poo
 from modularity.recovery import pooled_recovery, purity_row, recovery_rows
 from modularity.rows import defined_mean, grouped
 from modularity.significance import LEVEL
+from report.notes import note_dead_units, note_poor_readings, print_readings
 from report.options import MOST_DRAWS, Parser, chosen, integer, run, selected_conditions, several
 from report.recovery import places_of, plot_clusters_asked, plot_definitions, plot_power, plot_recovery
 from report.results import print_table, run_record, save_results, text
@@ -59,6 +61,9 @@ def main(argv=None):
     record = run_record(args, device=args.device, seed=args.seed, checkpoints=abouts)
     where = args.data_dir, args.device, args.jobs
     ordinary = [network for network in networks if is_ordinary(network)]
+    readings = readings_of(networks, *where) if splits else []
+    note_poor_readings(networks, readings)
+    note_dead_units(networks)
 
     rows, agreements = [], []
     found = found_partitions(networks, args.definitions, args.clusters, args.seed, *where)
@@ -100,6 +105,7 @@ def main(argv=None):
         save_figure(plot_definitions(agreement, title), figures / "recovery_agreement")
         saved += ["recovery_agreement{,_networks}.{csv,json}", "recovery_agreement.{png,pdf}"]
 
+    print_readings(networks, readings)
     if planted:
         print("planted groups, silenced, beside random neurons; and the purity of the candidates' modules:")
         print_function(function, purity)

@@ -13,6 +13,7 @@ import report.interruption  # first: Ctrl-C while the rest is imported is one se
 from mlp import InputError
 from mlp.files import writable_folder
 from mlp.network import refuse_without_images
+from modularity.accuracy import readings_of
 from modularity.cluster import refuse_unfit_workers
 from modularity.damage import TOLERANCE
 from modularity.partitions import CASPER
@@ -21,6 +22,7 @@ from modularity.significance import FEWEST_CONTROLS, beyond_all
 from modularity.specialization import KINDS, MEASURES, corrected, measured_parts, paired_tests, pooled_summary
 from modularity.specialization import summary, unevenness
 from report.lesions import plot_class_changes, plot_lesions, plot_optimal_images
+from report.notes import note_dead_units, note_poor_readings, print_readings
 from report.options import MOST_DRAWS, Parser, integer, run, selected_conditions
 from report.results import print_table, run_record, save_results, text
 from report.style import save_figure
@@ -50,6 +52,9 @@ def main(argv=None):
             )
     refuse_unfit_workers(args.jobs, [network.data for network in networks], args.data_dir)
     figures = writable_folder(args.figures_dir)
+    readings = readings_of(networks, args.data_dir, args.device, args.jobs)
+    note_poor_readings(networks, readings)
+    note_dead_units(networks)
 
     parts = measured_parts(networks, args.clusters, args.draws, args.seed, args.data_dir, args.device, args.jobs)
     rows = [part["row"] for part in parts]
@@ -65,6 +70,7 @@ def main(argv=None):
         save_results(figures / "specialization_unevenness", uneven, record)
     drawn = draw(networks, parts, figures)
 
+    print_readings(networks, readings)
     print("p of each network (Fisher), and mean effects (1: like random neurons):")
     about = {"condition": "{condition}", "partitioning": "{partitioning}", "kind": "{kind}"}
     columns = about | {"tested": "{tested}"}

@@ -13,9 +13,8 @@ import numpy
 
 from mlp import InputError
 from mlp.files import writable_folder
-from mlp.model import stacked
 from mlp.network import BASELINE, refuse_different
-from mlp.training import evaluate
+from modularity.accuracy import readings_of
 from modularity.agreement import ALL_MEASURES, DRAWN, GROUPS, agreement_contrasts, agreement_rows, averaged
 from modularity.agreement import cluster_rows, dropouts, hyperparameters, measured_partitions, modularity_row
 from modularity.agreement import pooled_agreement, pooled_modularity, regularization_trends
@@ -23,6 +22,7 @@ from modularity.cluster import refuse_unfit_workers
 from modularity.rows import grouped
 from modularity.significance import LEVEL, adjusted
 from modularity.similarity import FAMILIES, MEASURES, similarity_images
+from report.notes import note_poor_readings, print_readings
 from report.options import MOST_DRAWS, Parser, integer, run, selected_conditions, share
 from report.results import print_table, run_record, save_results, text, told
 from report.similarity import plot_agreement, plot_modularity, plot_similarities
@@ -46,13 +46,13 @@ def main(argv=None):
     args = parse_args(argv)
     networks, abouts = selected_conditions(args)
     refuse_different(networks)
-    images, labels = networks[0].load(False, args.data_dir, args.device)
+    images, _ = networks[0].load(False, args.data_dir)
     refuse_unfit_workers(args.jobs, [networks[0].data], args.data_dir, (False,))
     figures = writable_folder(args.figures_dir)
-    models = [network.model.to(args.device) for network in networks]
-    _, right = evaluate(*stacked(models), images, labels, models[0].architecture)
-    accuracies = right.double().mean(1).tolist()
-    compared = len(similarity_images(models[0], images))
+    readings = readings_of(networks, args.data_dir, args.device, args.jobs)
+    note_poor_readings(networks, readings)
+    accuracies = [reading.accuracy for reading in readings]
+    compared = len(similarity_images(networks[0].model, images))
     trained, accuracies = accurate(networks, accuracies, args.least_accuracy)
     drawn = extremes(trained)
     untrained = [networks[0].untrained(k, args.seed + k) for k in range(args.untrained)]
@@ -84,6 +84,7 @@ def main(argv=None):
     save_figure(plot_similarities(pictures, DRAWN), figures / "upstream_downstream_matrices")
     save_figure(plot_agreement(agreements, BASELINE), figures / "upstream_downstream_agreement")
 
+    print_readings(networks, readings)
     for family, measures in FAMILIES.items():
         print(f"modularity Q, {family}: mean ± sd over seeds (z: in sds of untrained networks, from their mean)")
         print_modularity(conditions, measures)

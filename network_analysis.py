@@ -16,6 +16,7 @@ from modularity.centrality import centralities, layered_centralities
 from modularity.graph import neuron_graph, neuron_name
 from report.candidates import overlap_sentence
 from report.networks import plot_centralities, plot_network
+from report.notes import note_dead_units
 from report.options import Parser, run, selected_networks
 from report.results import print_table, run_record, save_results
 from report.style import save_figure
@@ -47,6 +48,7 @@ def main(argv=None):
     args = parse_args(argv)
     networks, about = selected_networks(args.checkpoint, args)
     figures = writable_folder(args.figures_dir)
+    note_dead_units(networks)
 
     engine = args.engine if args.engine != "auto" else affordable_engine(networks)
     quantiles = args.in_degree_quantile, args.betweenness_quantile
@@ -66,7 +68,7 @@ def main(argv=None):
         for node, row in table.items()
     ]
     save_results(figures / "centralities", rows, run_record(args, engine=engine, checkpoint=about, **overlap))
-    title = f"{first.model.architecture} network, {first.data}{', rescaled' * args.rescale}"
+    title = f"{first.model.architecture} network, {first.data}" + (", rescaled" if args.rescale else "")
     limits = [candidate_limits(table, *quantiles) for table in tables]
     save_figure(plot_centralities(tables, candidates, limits, quantiles, title), figures / "centralities")
     if len(networks) > 1:

@@ -58,6 +58,7 @@ def parse_args(argv):
     what = f"the images, of {', '.join(DATA_SETS)}"
     option("--dataset", what, chosen(DATA_SETS), DEFAULT_DATA_SET, metavar="NAME")
     parser.add_classes("classes to tell apart, one output each", SPELLED_CLASSES)
+    parser.add_normalisation("the network is trained on (default: pixels from 0 to 1)")
     what = (
         "channels of convolutions before the hidden layers, of windows of 3 x 3, with pooling after all but the first"
     )
@@ -125,7 +126,8 @@ def parse_args(argv):
 
 def main(argv=None):
     args = parse_args(argv)
-    data = DataSet(args.dataset, args.classes)
+    data = DataSet(args.dataset, args.classes, args.normalise)
+    data.refuse_misfit()
     neurons = *args.hidden_layers, len(data.classes)
     inputs = prod(data.shape)
     architecture = convolutional(data.shape, args.channels, neurons) if args.channels else dense((inputs, *neurons))
@@ -161,6 +163,7 @@ def main(argv=None):
         record = run_record(args, **recipe, device=args.device, seed=args.seed, sizes=sizes, test=tests)
         about = {"dataset": data.name, "classes": data.classes, "networks": described, "init": args.init}
         about |= {"architecture": architecture.described()} if args.channels else {}
+        about |= {"normalisation": data.normalisation} if data.normalisation else {}
         checkpoint = folder / checkpoint_name(data, stage, "cnn" if args.channels else "mlp")
         save_checkpoint(checkpoint, models, **about, record=record)
         conditions = grouped([network | test for network, test in zip(described, tests)], "condition")

@@ -8,7 +8,9 @@ from functools import lru_cache
 from hashlib import sha256
 from http.client import HTTPException
 from itertools import product
+from math import isfinite
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy
 import torch
@@ -19,15 +21,27 @@ from mlp.seeds import derived_seed
 IMAGE_SIDE = 28
 PIXELS = IMAGE_SIDE**2
 DIGITS = tuple(f"digit {digit}" for digit in range(10))
+CLOTHES = "T-shirt", "Trousers", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"
+
+
+class Collection(NamedTuple):
+    """A collection of images that torchvision knows.
+
+    folder: what torchvision calls it.  classes: what is seen on the images of each.
+    mean, sd: of all pixels of its training images, by which others often normalise them.
+    """
+
+    folder: str
+    classes: tuple
+    mean: float
+    sd: float
+
+
 COLLECTIONS = {
-    "mnist": ("MNIST", DIGITS),
-    "fashion": (
-        "FashionMNIST",
-        ("T-shirt", "Trousers", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-    ),
-    "kmnist": ("KMNIST", ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")),
+    "mnist": Collection("MNIST", DIGITS, 0.1307, 0.3081),
+    "fashion": Collection("FashionMNIST", CLOTHES, 0.2860, 0.3530),
+    "kmnist": Collection("KMNIST", ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"), 0.1918, 0.3483),
 }
-"""What torchvision calls the collections of images that are known here, and what is seen on their classes."""
 
 PAIRINGS = "halves", "halves-same", "stacked", "stacked-same"
 """Ways to make one image of two (Filan et al. 2021): squeezed side by side, or each in a channel of its own; of any
@@ -43,14 +57,16 @@ DATA_SETS = (*COLLECTIONS, *PAIRED)
 
 @dataclass(frozen=True)
 class DataSet:
-    """Some classes of a data set, in the order of a network's outputs.
+    """Some classes of a data set, in the order of a network's outputs, and how its images are normalised.
 
     name: one of DATA_SETS, or None where it is not known on what a network was trained.  classes: distinct integers,
-    from 0.
+    from 0.  normalisation: pairs (mean, sd), one for all channels or one for each: (pixel - mean) / sd is what networks
+    read.  Without any, they read pixels in 0..1.
     """
 
     name: str | None
     classes: tuple
+    normalisation: tuple = ()
 
     def __str__(self):
         if self.name == "mnist":
@@ -74,25 +90,69 @@ class DataSet:
             return f"output {label}"
         if self._pairing in ("halves", "stacked"):
             return f"sum {label}"
+        return self.collection.classes[label]
+
+    @property
+    def collection(self):
+        """The Collection that its images are made of."""
         _, collection = PAIRED.get(self.name, (None, self.name))
-        return COLLECTIONS[collection][1][label]
+        return COLLECTIONS[collection]
 
     def short_name(self, label):
         """What there is room for on an axis: '3', 'Sneaker'."""
         return self.class_name(label).removeprefix("digit ").removeprefix("sum ").removeprefix("output ")
 
     def load(self, train, data_dir, device="cpu"):
-        """Images and labels as of `load_images`, on a device; read once by each process, and not to be changed.
+        """Images, `normalised`, and labels as of `load_images`, on a device.
 
+        They are read once by each process, and not to be changed.
         Raises InputError as `load_images`, and if it is not known which images these are.
         """
         if self.name is None:
             raise InputError("the checkpoint does not say on which images it was trained; name them with --dataset")
-        return tuple(tensor.to(device) for tensor in _loaded(self.name, self.classes, train, str(data_dir)))
+        return tuple(tensor.to(device) for tensor in _loaded(self, train, str(data_dir)))
+
+    def refuse_misfit(self):
+        """Raise InputError unless it is normalised by one pair, or by one for each channel of its images."""
+        channels = self.shape[0]
+        if self.name and len(self.normalisation) not in (0, 1, channels):
+            given = spelled_normalisation(self.normalisation)
+            remedy = f"give one MEAN/SD, or {channels} with commas between them" if channels > 1 else "give one MEAN/SD"
+            raise InputError(f"--normalise {given}: the images of {self.name} have {channels} channel(s); {remedy}")
+
+    def normalised(self, images):
+        """Images as networks read them: (pixel - mean) / sd, by channel.
+
+        images: [n, channels * height * width] in 0..1.  Returns a tensor of the same shape; the images stay as they are.
+        """
+        if not self.normalisation:
+            return images
+        means, sds = torch.tensor(self.normalisation, dtype=images.dtype, device=images.device).T
+        by_channel = images.unflatten(1, (self.shape[0], -1))
+        return ((by_channel - means.unsqueeze(1)) / sds.unsqueeze(1)).flatten(1)
 
     def test_images_per_class(self, data_dir):
         """How many test images there are of each class."""
         return self.load(False, data_dir)[1].bincount(minlength=len(self.classes)).tolist()
+
+
+def spelled_normalisation(normalisation):
+    """((0.1307, 0.3081),) -> '0.1307/0.3081', as --normalise takes it."""
+    return ",".join(f"{mean:g}/{sd:g}" for mean, sd in normalisation)
+
+
+def are_normalisation(pairs):
+    """Whether these are pairs of finite numbers (mean, sd), no sd being 0."""
+    if not isinstance(pairs, (list, tuple)):
+        return False
+    return all(
+        isinstance(pair, (list, tuple)) and len(pair) == 2 and all(map(_is_finite, pair)) and pair[1] != 0
+        for pair in pairs
+    )
+
+
+def _is_finite(value):
+    return type(value) in (int, float) and isfinite(value)
 
 
 def load_images(name, classes, train, data_dir):
@@ -106,7 +166,7 @@ def load_images(name, classes, train, data_dir):
     Raises InputError if the files are damaged, or absent and out of reach, or hold no image of one of the classes.
     """
     pairing, collection = PAIRED.get(name, (None, name))
-    images, targets = _read_collection(COLLECTIONS[collection][0], train, data_dir)
+    images, targets = _read_collection(COLLECTIONS[collection].folder, train, data_dir)
     if pairing:
         images, targets = _paired(pairing, images, targets, train)
     missing = sorted(set(classes) - set(targets.unique().tolist()))
@@ -123,7 +183,7 @@ def load_images(name, classes, train, data_dir):
 def files_of(name, train, data_dir):
     """The two files that `load_images` reads, of images and of labels, whether or not they are there."""
     _, collection = PAIRED.get(name, (None, name))
-    return _collection_files(COLLECTIONS[collection][0], train, data_dir)
+    return _collection_files(COLLECTIONS[collection].folder, train, data_dir)
 
 
 def images_digest(name, train, data_dir):
@@ -133,8 +193,9 @@ def images_digest(name, train, data_dir):
 
 
 @lru_cache(maxsize=2)
-def _loaded(name, classes, train, data_dir):
-    return load_images(name, classes, train, data_dir)
+def _loaded(data, train, data_dir):
+    images, labels = load_images(data.name, data.classes, train, data_dir)
+    return data.normalised(images), labels
 
 
 forget_images = _loaded.cache_clear

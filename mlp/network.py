@@ -9,20 +9,23 @@ import torch
 
 from mlp import InputError
 from mlp.checkpoint import load_networks
-from mlp.data import DATA_SETS, DataSet
+from mlp.data import DATA_SETS, DataSet, are_normalisation, spelled_normalisation
 from mlp.model import INITS, Model, initial_model
 from mlp.rescaling import rescaled
+from mlp.strengths import connected_units, strengths_of
 
 BASELINE, ALL, CONTROL = "random initialisation", "all trained", "control"
 """The conditions of networks that were never trained, of all others together, and of tests of which it is known that
 nothing is to be found: no checkpoint can take these names."""
-KERNEL_NORMS = {
-    "sum": lambda kernel: kernel.abs().sum((2, 3), dtype=torch.double).to(kernel.dtype),
-    "column": lambda kernel: kernel.abs().sum(2, dtype=torch.double).amax(2).to(kernel.dtype),
-}
-"""What a slice [height, width] of weights, from one map to one unit, is worth: the sum of |w|, as Filan et al. (2021)
-say, or the largest sum of a column, the matrix norm that their code computes."""
 DEFAULT_DATA_SET, DEFAULT_CLASSES = "mnist", (3, 5, 7)
+"""What train.py trains on unless told otherwise."""
+MOST_CLASSES = 10
+"""Classes of a data set."""
+NO_IMAGES = (
+    "network_analysis.py, are_modules_clusterable.py without --lesions, and are_modules_recovered.py --definitions "
+    "weights need no images"
+)
+"""What can be asked of a network without images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +65,13 @@ class Network:
 
     @property
     def strengths(self):
-        """How strongly each two units of neighbouring layers are joined: one [out, in] tensor per layer.
+        """How strongly each two units of neighbouring layers are joined, by `strengths_of`: [out, in] per layer."""
+        return strengths_of(self.weights, self.norm)
 
-        That is |w|, or of a slice [height, width] of a kernel its `norm`.
-        """
-        return [KERNEL_NORMS[self.norm](weight) if weight.ndim == 4 else weight.abs() for weight in self.weights]
+    @property
+    def living(self):
+        """Which hidden units have an edge: a boolean vector [hidden units]; the others are dead."""
+        return torch.cat(connected_units(self.strengths)[1:-1])
 
     @property
     def image_shape(self):
@@ -75,9 +80,24 @@ class Network:
         return self.data.shape if self.data.name and prod(self.data.shape) == prod(reads) else reads
 
     def load(self, train, data_dir, device="cpu"):
-        """The images and labels of its DataSet.  Raises InputError as that, or as `refuse_other_images`."""
+        """The images and labels of its DataSet.  Raises InputError as that, or if it cannot read such images."""
+        self.refuse_unknown_images()
         self.refuse_other_images()
         return self.data.load(train, data_dir, device)
+
+    def refuse_unknown_images(self):
+        """Raise InputError if it is not known which images it reads, with what can be done about it."""
+        if self.data.name is not None:
+            return
+        reads, outputs = self.model.architecture.input_shape, len(self.data.classes)
+        if prod(reads) not in {prod(DataSet(name, ()).shape) for name in DATA_SETS}:
+            shape = " x ".join(map(str, reads))
+            raise InputError(f"{self.name}: reads images of {shape}, which no --dataset has; {NO_IMAGES}")
+        if outputs > MOST_CLASSES:
+            raise InputError(f"{self.name}: has {outputs} outputs, and no --dataset so many classes; {NO_IMAGES}")
+        unknown = f"does not say on which images it was trained, and what its {outputs} outputs stand for"
+        remedy = "name their classes in order with --classes, and other images than those of MNIST with --dataset"
+        raise InputError(f"{self.name}: {unknown}; {remedy}")
 
     def refuse_other_images(self):
         """Raise InputError if it reads images of another size than those of its DataSet."""
@@ -109,16 +129,17 @@ def stacked_strengths(networks):
     return [torch.stack(layer) for layer in zip(*(network.strengths for network in networks))]
 
 
-def load_records(path, classes=None, dataset=None, name="trained"):
+def load_records(path, classes=None, dataset=None, name="trained", normalisation=()):
     """The networks of a checkpoint, and what it says about them all.
 
-    classes, dataset: what the outputs stand for, and of which images, if the checkpoint does not say.
+    classes, dataset, normalisation: what the outputs stand for, of which images, and how a DataSet normalises them, if
+    the checkpoint does not say.  A file that says nothing is of MNIST if classes are given for a network that reads
+    images as large; without classes and a data set its outputs stand for nothing that is known.
     name: the condition of networks whose own it does not say.  Returns ([Network], about).
-    Raises InputError as `load_networks`, or if what is said cannot be, or contradicts `classes` or `dataset`.
+    Raises InputError as `load_networks`, or if what is said cannot be, or contradicts what is given.
     """
     models, about = load_networks(path)
-    name_of_data = _data_set(path, about, dataset)
-    data = DataSet(name_of_data, _classes(path, about, name_of_data, classes, models[0].sizes[-1]))
+    data = _data(path, about, models[0], classes, dataset, normalisation)
     said, init = about.get("networks", [{}] * len(models)), about.get("init", "default")
     described = isinstance(said, list) and len(said) >= len(models) and all(isinstance(one, dict) for one in said)
     seeds = [one["seed"] for one in said if one.get("seed") is not None] if described else []
@@ -144,9 +165,23 @@ def _are_groups(groups, model, init):
     return known and (max(groups) > 0 or init == "clusterable")
 
 
+def _data(path, about, model, classes, dataset, normalisation):
+    """The DataSet of a checkpoint: what it says itself, or else what is given, as for `load_records`."""
+    reads_digits = prod(model.architecture.input_shape) == prod(DataSet(DEFAULT_DATA_SET, ()).shape)
+    says_classes = "classes" in about or "digits" in about
+    is_older = says_classes and "dataset" not in about  # than other data sets
+    if dataset is None and about.get("dataset") is None and (is_older or classes and reads_digits):
+        dataset = DEFAULT_DATA_SET
+    name = _data_set(path, about, dataset)
+    given = _normalisation(path, about, normalisation)
+    data = DataSet(name, _classes(path, about, name, classes, model.sizes[-1]), given)
+    data.refuse_misfit()
+    return data
+
+
 def _data_set(path, about, chosen):
-    """The name of the data set: what the checkpoint says, or else what was chosen; older ones are of MNIST."""
-    name = about.get("dataset", chosen or DEFAULT_DATA_SET)
+    """The name of the data set: what the checkpoint says, or else what was chosen, or None."""
+    name = about.get("dataset")
     if name is None:  # what its owner left open
         return chosen
     if name not in DATA_SETS:
@@ -158,24 +193,41 @@ def _data_set(path, about, chosen):
     return name
 
 
+def _normalisation(path, about, chosen):
+    """How its images are normalised: what the checkpoint says, or else what was chosen."""
+    if "normalisation" not in about:
+        return chosen
+    said = about["normalisation"]
+    if not are_normalisation(said):
+        raise InputError(f"{path}: what it says about its images is damaged; save it again")
+    said = tuple(map(tuple, said))
+    if chosen not in ((), said):
+        remedy = "leave --normalise out, or name another checkpoint"
+        own = spelled_normalisation(said) or "none"
+        raise InputError(f"--normalise {spelled_normalisation(chosen)}: {path} says {own}; {remedy}")
+    return said
+
+
 def _classes(path, about, dataset, chosen, outputs):
     """What the outputs stand for: what the checkpoint says, or else what was chosen."""
     if "classes" in about or "digits" in about:  # as checkpoints called them once
         said = about["classes"] if "classes" in about else about["digits"]
         if not are_classes(said, dataset):
-            classes = "the classes it was trained on are damaged" + f", or none of {dataset}" * bool(dataset)
+            classes = "the classes it was trained on are damaged"
+            if dataset:
+                classes += f", or none of {dataset}"
             raise InputError(f"{path}: {classes}; train it again, or name another --dataset")
         if chosen not in (None, tuple(said)):
             remedy = "leave --classes out, or name another checkpoint"
             raise InputError(f"--classes {_spelled(chosen)}: {path} was trained on {_spelled(said)}; {remedy}")
         chosen = tuple(said)
+    elif chosen is None and dataset is None:
+        return tuple(range(outputs))
     elif chosen is None:
-        if dataset is None:
-            return tuple(range(outputs))
-        chosen = tuple(range(10)) if "dataset" in about else DEFAULT_CLASSES  # saved by an owner who left them open
+        chosen = tuple(range(MOST_CLASSES))  # all, in the order of the data set
         if len(chosen) != outputs:
             remedy = "name their classes in order with --classes"
-            if outputs > 10:
+            if outputs > MOST_CLASSES:
                 remedy = "save it by mlp.sequential.save_network, which can leave that open, and leave --dataset out"
             raise InputError(f"{path}: does not say what its {outputs} outputs stand for; {remedy}")
     if len(chosen) != outputs:
@@ -186,7 +238,7 @@ def _classes(path, about, dataset, chosen, outputs):
 
 def are_classes(labels, dataset):
     """Whether these can be the classes of a data set, which have ten, or of images of which nothing is known (None)."""
-    most = 10 if dataset else inf
+    most = MOST_CLASSES if dataset else inf
     known = isinstance(labels, list) and all(type(label) is int and 0 <= label < most for label in labels)
     return known and len(set(labels)) >= max(2, len(labels))
 
@@ -217,6 +269,7 @@ def refuse_different(networks):
         "kernels or poolings": lambda network: network.model.architecture.layers,
         "classes": lambda network: network.data.classes,
         "data sets": lambda network: network.data.name,
+        "normalisation of images": lambda network: network.data.normalisation,
         "initial weights": lambda network: network.init,
     }
     first = networks[0]

@@ -8,7 +8,7 @@ from torch import nn
 from mlp import InputError
 from mlp.architecture import POOLS, Architecture, Layer, over_slices
 from mlp.checkpoint import save_checkpoint
-from mlp.data import DATA_SETS, DataSet
+from mlp.data import DATA_SETS, DataSet, are_normalisation
 from mlp.model import Model
 from mlp.network import Network, are_classes
 
@@ -19,7 +19,7 @@ INERT = nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d
 """Layers that do nothing in a trained network."""
 
 
-def network_of(module, input_shape, classes=None, dataset=None):
+def network_of(module, input_shape, classes=None, dataset=None, normalise=()):
     """What a trained torch.nn.Sequential computes, as a Network that all functions here take.
 
     module: layers that are UNDERSTOOD, one after the other or nested; it is not changed.  Batch normalisation, as in
@@ -27,14 +27,20 @@ def network_of(module, input_shape, classes=None, dataset=None):
     input_shape: of an image: (channels, height, width), or (inputs,).
     classes, dataset: what the outputs stand for, and of which of DATA_SETS; by default that is left open, which is
     enough for all that asks for weights alone.  Of a data set, all ten classes are the default.
+    normalise: pairs (mean, sd), one for all channels or one for each, if it was trained on (pixel - mean) / sd; by
+    default it reads pixels from 0 to 1.
     Raises InputError with the name and type of a layer that is not understood, or does not fit.
     """
     model = model_of(module, input_shape)
     outputs = model.sizes[-1]
     if dataset not in (None, *DATA_SETS):
         raise InputError(f"dataset {dataset!r}: is unknown here; choose from {', '.join(DATA_SETS)}, or leave it out")
+    if not are_normalisation(normalise):
+        wanted = "a list of pairs (mean, standard deviation) of pixels from 0 to 1, as in [(0.1307, 0.3081)]"
+        raise InputError(f"normalise {normalise}: give {wanted}, or leave it out")
+    normalisation = tuple(map(tuple, normalise))
     if classes is None and dataset is None:
-        return Network(model, DataSet(None, tuple(range(outputs))))
+        return Network(model, DataSet(None, tuple(range(outputs)), normalisation))
     classes = range(10) if classes is None else classes
     if (
         not isinstance(classes, (tuple, list, range))
@@ -44,16 +50,19 @@ def network_of(module, input_shape, classes=None, dataset=None):
         wanted = "a list of what each of them stands for, different whole numbers, of data sets from 0 to 9"
         given = list(classes) if isinstance(classes, range) else classes
         raise InputError(f"classes {given}: the network has {outputs} outputs; give {wanted}")
-    network = Network(model, DataSet(dataset, tuple(classes)))
+    network = Network(model, DataSet(dataset, tuple(classes), normalisation))
+    network.data.refuse_misfit()
     network.refuse_other_images()
     return network
 
 
-def save_network(path, module, input_shape, classes=None, dataset=None):
+def save_network(path, module, input_shape, classes=None, dataset=None, normalise=()):
     """Save a network for the scripts, in a file that holds no code.  Arguments and errors as of `network_of`."""
-    network = network_of(module, input_shape, classes, dataset)
+    network = network_of(module, input_shape, classes, dataset, normalise)
     left_open = classes is None and dataset is None
     about = {"dataset": dataset} | ({} if left_open else {"classes": network.data.classes})
+    if network.data.normalisation:
+        about["normalisation"] = network.data.normalisation
     save_checkpoint(path, network.model, **about, architecture=network.model.architecture.described())
 
 

@@ -12,7 +12,7 @@ BATCH_NUMBERS = 2**23
 """Activations of a layer held at once: 32 MiB, and as much again for its gradients."""
 
 
-def optimal_images(model, shape, layer, members, generator):
+def optimal_images(model, shape, layer, members, generator, normalised=lambda images: images):
     """Images that maximise the sum of |pre-activation| over sets of neurons of one hidden layer, all at once.
 
     Of a channel, the pre-activation is the mean over its map (Casper et al. 2021).
@@ -23,7 +23,8 @@ def optimal_images(model, shape, layer, members, generator):
     parameter, so that batching, which bounds memory, changes nothing.
 
     shape: of an image: channels, height and width.  layer: from 1.  members: boolean [images, neurons of the layer].
-    generator: decides the first coefficients.
+    generator: decides the first coefficients.  normalised: a function that makes of images [n, inputs] in 0..1 those
+    that the model reads; by default these are the same.
     Returns images [images, channels, height, width] in 0..1, and their scores at first and at the end, two [images].
     """
     channels, *sides = shape
@@ -34,14 +35,15 @@ def optimal_images(model, shape, layer, members, generator):
     rows = model.architecture.images_at_once(BATCH_NUMBERS)
     batches = zip(members.split(rows), first.to(members.device).split(rows, dim=1))
     front = [[parameter.detach() for parameter in own[:layer]] for own in (model.weights, model.biases)]
-    found = [_optimised(model.architecture, front, sides, scale, *batch) for batch in batches]
+    found = [_optimised(model.architecture, front, sides, scale, *batch, normalised) for batch in batches]
     return tuple(map(torch.cat, zip(*found)))
 
 
-def _optimised(architecture, front, sides, scale, members, first):
+def _optimised(architecture, front, sides, scale, members, first, normalised):
     """The `optimal_images` of some sets, with their scores.
 
     front: weights and biases of the layers up to theirs.  scale: of each frequency.  first: their first coefficients.
+    normalised: as for `optimal_images`.
     """
     spectrum = first.clone().requires_grad_()
     moments = [[torch.zeros_like(spectrum)], [torch.zeros_like(spectrum)]]
@@ -51,7 +53,7 @@ def _optimised(architecture, front, sides, scale, members, first):
         return torch.sigmoid(torch.fft.irfft2(torch.complex(*(spectrum * scale)), s=sides) / 4)
 
     def scores():
-        entered = architecture.entered(picture().flatten(1))
+        entered = architecture.entered(normalised(picture().flatten(1)))
         return (map_means(propagate(*front, entered, layers=architecture.layers)[-1]).T.abs() * members).sum(1)
 
     initial = scores().detach()
@@ -66,7 +68,8 @@ def _optimised(architecture, front, sides, scale, members, first):
 def output_entropies(model, images):
     """Entropy of the softmax of the outputs, in nats: 0 if the network is certain what it sees.
 
-    images: [n, channels, height, width].  Returns float64 [n], since optimised images leave as little doubt as 1e-30.
+    images: [n, inputs], as the network reads them.
+    Returns float64 [n], since optimised images leave as little doubt as 1e-30.
     """
     doubles = [[parameter.double() for parameter in own] for own in (model.weights, model.biases)]
     entered = model.architecture.entered(images.flatten(1).double())

@@ -176,8 +176,10 @@ def _measure_images(pairs, seed, device, jobs):
 def _driven(network, layer, members, seed, device):
     model = network.model.to(device)
     generator = torch.Generator().manual_seed(seed)
-    images, first, scores = optimal_images(model, network.data.shape, layer, members.to(device), generator)
-    return [values.cpu() for values in (images, first, scores, output_entropies(model, images))]
+    normalised, members = network.data.normalised, members.to(device)
+    images, first, scores = optimal_images(model, network.data.shape, layer, members, generator, normalised)
+    entropies = output_entropies(model, normalised(images.flatten(1)))
+    return [values.cpu() for values in (images, first, scores, entropies)]
 
 
 def _compared(measure, values, complete):

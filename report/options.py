@@ -14,8 +14,9 @@ from joblib import cpu_count
 
 from mlp import InputError
 from mlp.data import DATA_SETS, DataSet
-from mlp.network import ALL, BASELINE, CONTROL, DEFAULT_CLASSES, DEFAULT_DATA_SET, KERNEL_NORMS, load_records
+from mlp.network import ALL, BASELINE, CONTROL, DEFAULT_CLASSES, DEFAULT_DATA_SET, load_records
 from mlp.network import refuse_twins
+from mlp.strengths import KERNEL_NORMS
 from modularity.cluster import Cluster
 from modularity.unfinished import begin, until_success
 from modularity.versions import REPOSITORY
@@ -97,10 +98,10 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(name, type=Path, nargs=count, metavar="CHECKPOINT", help=what)
         what = "of a checkpoint with many networks, take only number K, from 0 (default: all)"
         self.option("--network", what, integer(0), metavar="K")
-        what = "what the outputs of the network stand for (default: what the checkpoint says, or else "
-        self.add_classes(f"{what}{SPELLED_CLASSES})")
+        self.add_classes("what the outputs of the network stand for, in order (default: what the checkpoint says)")
         what = f"the images that it was trained on, of {', '.join(DATA_SETS)} (default: what the checkpoint says, or "
-        self.option("--dataset", f"{what}else mnist)", chosen(DATA_SETS), metavar="NAME")
+        self.option("--dataset", f"{what}mnist where --classes names digits)", chosen(DATA_SETS), metavar="NAME")
+        self.add_normalisation("the network was trained on (default: what the checkpoint says, or pixels from 0 to 1)")
         if graph:
             what = (
                 "what joins two units by many weights, as channels are: the sum of |w|, or the largest sum of a column"
@@ -111,6 +112,11 @@ class Parser(argparse.ArgumentParser):
         """Which classes of a data set; those of MNIST are digits."""
         what += "; of digits, --digits says the same"
         self.add_argument("--classes", "--digits", help=what, type=classes, default=default)
+
+    def add_normalisation(self, which):
+        """How the images that a network reads are normalised; `which` images."""
+        what = f"(pixel - MEAN) / SD, of pixels from 0 to 1, is what {which}; a pair for all channels or for each"
+        self.option("--normalise", what, normalisation, (), metavar="MEAN/SD[,MEAN/SD...]")
 
     def add_candidates(self):
         """What makes a neuron a candidate."""
@@ -273,6 +279,21 @@ def classes(text):
     return tuple(found)
 
 
+def normalisation(text):
+    """'0.1307/0.3081' -> ((0.1307, 0.3081),), and more pairs with commas between them."""
+    pairs = []
+    for part in text.split(","):
+        try:
+            mean, sd = map(real(lambda value: True, "at all"), part.split("/"))
+        except (ValueError, argparse.ArgumentTypeError):
+            wanted = "a mean and a standard deviation, as in 0.1307/0.3081"
+            raise argparse.ArgumentTypeError(f"'{part}' in '{text}' is not {wanted}") from None
+        if sd == 0:
+            raise argparse.ArgumentTypeError(f"'{part}' in '{text}' divides by 0; give the standard deviation of pixels")
+        pairs.append((mean, sd))
+    return tuple(pairs)
+
+
 def widths(text):
     """'128,64' -> (128, 64)"""
     try:
@@ -324,7 +345,7 @@ def selected_networks(path, args):
     """
     default = checkpoint_name(DataSet(args.dataset or DEFAULT_DATA_SET, args.classes or DEFAULT_CLASSES))
     path, name = path or REPOSITORY / "mlp" / default, path.stem if path else "trained"
-    networks, about = load_records(path, args.classes, args.dataset, name)
+    networks, about = load_records(path, args.classes, args.dataset, name, args.normalise)
     networks = [replace(network, norm=getattr(args, "kernel_norm", "sum")) for network in networks]
     if args.network is not None:
         if args.network >= len(networks):

@@ -53,9 +53,7 @@ def test_checkpoints_older_than_the_question_are_of_mnist(tmp_path):
     assert [network.name for network in networks] == ["trained, network 0", "trained, network 1"]
     assert {(network.seed, network.init, network.groups) for network in networks} == {(None, "default", None)}
     ((plain,), about) = load_records(tmp_path / "plain.pt")
-    assert (plain.data, plain.hyperparameters, about) == (DataSet("mnist", (3, 5, 7)), {}, {})
-    ((chosen,), _) = load_records(tmp_path / "plain.pt", (9, 0, 4))
-    assert chosen.data.classes == (9, 0, 4)
+    assert (plain.data, plain.hyperparameters, about) == (DataSet(None, (0, 1, 2)), {}, {})
 
 
 @pytest.mark.parametrize("name", ["cifar10", "", 3, ["mnist"], {"mnist": 1}])
@@ -71,10 +69,62 @@ def test_images_that_the_owner_of_a_network_did_not_name_may_be_named_later(tmp_
     saved(tmp_path / "network.pt", classes=(0, 1), dataset=None)
     ((network,), _) = load_records(tmp_path / "network.pt")
     assert network.data == DataSet(None, (0, 1))
-    with pytest.raises(InputError, match="does not say on which images it was trained; name them with --dataset"):
+    with pytest.raises(InputError, match="does not say on which images .* --classes, .* with --dataset$"):
         network.load(False, tmp_path / "nowhere")
-    ((network,), _) = load_records(tmp_path / "network.pt", dataset="mnist")
-    assert network.data == DataSet("mnist", (0, 1))
+    for given in ({"dataset": "mnist"}, {"classes": (0, 1)}):
+        ((network,), _) = load_records(tmp_path / "network.pt", **given)
+        assert network.data == DataSet("mnist", (0, 1))
+
+
+@pytest.mark.parametrize("inputs", [784, 4, 3072])
+@pytest.mark.parametrize("outputs", [2, 3, 10, 11])
+def test_a_file_that_says_nothing_stands_for_nothing(tmp_path, inputs, outputs):
+    """Neither are three outputs the digits 3, 5 and 7, nor are other inputs than 784 images of digits."""
+    torch.save(initial_model((inputs, 4, outputs), 0).state_dict(), tmp_path / "plain.pt")
+    ((network,), _) = load_records(tmp_path / "plain.pt")
+    assert network.data == DataSet(None, tuple(range(outputs)))
+    assert network.data.class_name(1) == "output 1"
+    with pytest.raises(InputError) as refusal:
+        network.load(False, tmp_path / "nowhere")
+    if inputs == 784 and outputs <= 10:
+        assert "with --classes" in str(refusal.value)
+    else:
+        assert "network_analysis.py" in str(refusal.value)
+    if outputs <= 10:
+        classes = tuple(reversed(range(outputs)))
+        ((named,), _) = load_records(tmp_path / "plain.pt", classes)
+        assert named.data == DataSet("mnist" if inputs == 784 else None, classes)
+        ((named,), _) = load_records(tmp_path / "plain.pt", classes, "fashion")
+        assert named.data == DataSet("fashion", classes)
+
+
+def test_all_classes_of_a_data_set_are_in_its_order(tmp_path):
+    torch.save(initial_model((784, 4, 10), 0).state_dict(), tmp_path / "plain.pt")
+    ((network,), _) = load_records(tmp_path / "plain.pt", dataset="fashion")
+    assert network.data == DataSet("fashion", tuple(range(10)))
+
+
+def test_how_images_are_normalised_is_what_the_checkpoint_says_or_what_is_given(tmp_path):
+    usual, other = ((0.1307, 0.3081),), ((0.5, 0.5),)
+    saved(tmp_path / "says.pt", classes=(3, 5), normalisation=usual)
+    saved(tmp_path / "silent.pt", classes=(3, 5))
+    for name, given, expected in (
+        ("says.pt", (), usual),
+        ("says.pt", usual, usual),
+        ("silent.pt", (), ()),
+        ("silent.pt", other, other),
+    ):
+        ((network,), _) = load_records(tmp_path / name, normalisation=given)
+        assert network.data == DataSet("mnist", (3, 5), expected)
+        assert network.untrained(0, 0).data == network.data
+    with pytest.raises(InputError, match="--normalise 0.5/0.5: .* says 0.1307/0.3081; leave --normalise out"):
+        load_records(tmp_path / "says.pt", normalisation=other)
+    with pytest.raises(InputError, match="--normalise 0.1307/0.3081,0.5/0.5: the images of mnist have 1 channel"):
+        load_records(tmp_path / "silent.pt", normalisation=usual + other)
+    for damaged in (3, "0.5/0.5", [3], [[0.5, 0]], [[0.5]], [["a", 1]], [[None, 1]], [[True, 1]], {"mean": 1}):
+        saved(tmp_path / "damaged.pt", classes=(3, 5), normalisation=damaged)
+        with pytest.raises(InputError, match="damaged.pt: what it says about its images is damaged"):
+            load_records(tmp_path / "damaged.pt")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +134,7 @@ def test_images_that_the_owner_of_a_network_did_not_name_may_be_named_later(tmp_
         ({"classes": [3, 5]}, (5, 3), "--classes 5,3: .* was trained on 3,5"),
         ({"digits": [3, 5]}, (3, 7), "--classes 3,7: .* was trained on 3,5; leave --classes out"),
         ({}, (3, 5, 7), "--classes 3,5,7: .* has 2 outputs"),
-        ({}, None, "does not say what its 2 outputs stand for; name their classes in order with --classes"),
+        ({"dataset": "mnist"}, None, "does not say what its 2 outputs stand for; name their classes in order with"),
         ({"classes": [3, 5, 7]}, None, "has 2 outputs"),
         ({"classes": [3, 12]}, None, "the classes it was trained on are damaged"),
         ({"classes": [3, 3]}, None, "damaged"),

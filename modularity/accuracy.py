@@ -1,0 +1,89 @@
+"""Accuracy: how well networks read the images that they are shown, and which others they may have been trained on."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from mlp.data import spelled_normalisation
+from mlp.model import BATCH_NUMBERS, hits
+from modularity.tasks import mapped
+
+BEYOND_CHANCE = 0.1
+"""Accuracy that a network should have beyond that of guessing."""
+BETTER = 0.01
+"""Accuracy that other images have to add to be named.  A network trained on normalised images may lose only two points
+on others, and yet other neurons matter there."""
+TRIED = 2000
+"""Test images, evenly spaced, on which other ways to prepare them are tried."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How well a network reads its test images.
+
+    accuracy: the share that it reads right.  chance: the share of the most frequent class.
+    other: how other images are prepared of which it reads more, in words, or None.
+    other_accuracy: the share of these that it reads right, or None.
+    """
+
+    accuracy: float
+    chance: float
+    other: str | None = None
+    other_accuracy: float | None = None
+
+    @property
+    def is_poor(self):
+        """Whether it is little better than guessing, or other images would suit the network better."""
+        return self.other is not None or self.accuracy < self.chance + BEYOND_CHANCE
+
+
+def readings_of(networks, data_dir, device, jobs):
+    """The Reading of each network, of the test images of its DataSet.  Raises InputError if these cannot be read."""
+    tasks = [(network, data_dir, device) for network in networks]
+    return list(mapped(reading_of, tasks, jobs, "accuracy", "network"))
+
+
+@torch.no_grad()
+def reading_of(network, data_dir, device):
+    """The Reading of one network: a task."""
+    images, labels = network.load(False, data_dir, device)
+    model = network.model.to(device)
+    accuracy = _share_right(model, images, labels)
+    chance = labels.bincount().max().item() / len(labels)
+    pixels, _ = replace(network.data, normalisation=()).load(False, data_dir, device)
+    places = torch.linspace(0, len(labels) - 1, min(TRIED, len(labels)), device=labels.device).long()
+    shares = {
+        name: _share_right(model, prepare(pixels[places]), labels[places])
+        for name, prepare in _other_images(network.data).items()
+    }
+    best = max(shares, key=shares.get)
+    suits = shares[best] >= _share_right(model, images[places], labels[places]) + BETTER
+    if not suits or shares[best] < chance + BEYOND_CHANCE:
+        return Reading(accuracy, chance)
+    return Reading(accuracy, chance, best, shares[best])
+
+
+def _other_images(data):
+    """What else a network may have been trained on: {in words: a function of images [n, inputs] in 0..1}."""
+    mean, sd = data.collection.mean, data.collection.sd
+    normalisations = {
+        "pixels from 0 to 1": (),
+        "normalised images": ((mean, sd),),
+        "pixels from -1 to 1": ((0.5, 0.5),),
+        "pixels from 0 to 255": ((0.0, 1 / 255),),
+        "inverted images": ((1.0, -1.0),),
+    }
+    others = {}
+    for name, normalisation in normalisations.items():
+        if normalisation:
+            name += f" (--normalise {spelled_normalisation(normalisation)})"
+        others[name] = replace(data, normalisation=normalisation).normalised
+    others["transposed images"] = lambda pixels: data.normalised(pixels.unflatten(1, data.shape).mT.flatten(1))
+    return others
+
+
+def _share_right(model, images, labels):
+    """The share of images [n, inputs] that are read right, in batches of bounded memory."""
+    rows = model.architecture.images_at_once(BATCH_NUMBERS)
+    right = [hits(model(some).T, of_these) for some, of_these in zip(images.split(rows), labels.split(rows))]
+    return torch.cat(right).double().mean().item()
