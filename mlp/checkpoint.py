@@ -13,6 +13,8 @@ from mlp import InputError
 from mlp.architecture import dense, from_description
 from mlp.files import replacing, strict_json
 from mlp.model import Model
+from mlp.refusals import STATE_DICTS, no_state_dict, one_line, one_output, part_of_no_mlp, permanent_weights
+from mlp.refusals import refused_file
 
 
 def save_checkpoint(path, models, **about):
@@ -38,6 +40,8 @@ def load_checkpoint(path):
 def load_networks(path):
     """Load networks saved by `save_checkpoint`, or the plain state dict of an MLP, or a list of such.
 
+    A state dict may be one entry among others of a training program's checkpoint, under one of STATE_DICTS.
+
     Where `about` has an architecture, the states are those of a Model of it.  Else the layers of a state dict are its
     2-D tensors named `...weight`, in order, each with the `...bias` of the same prefix, or with none.  Numbers become
     float32.
@@ -52,15 +56,16 @@ def load_networks(path):
             if "architecture" in about:
                 architecture = from_description(about["architecture"])
         except (TypeError, ValueError, RecursionError) as error:
-            raise InputError(f"{path}: the checkpoint is damaged; train it again with: python train.py") from error
+            remedy = "save it again, or train one with: python train.py"
+            raise InputError(f"{path}: the checkpoint is damaged; {remedy}") from error
     states = content if isinstance(content, list) and content else [content]
     models = []
-    for k, state in enumerate(states):
+    for k, state in enumerate(map(_unwrapped, states)):
         try:
             models.append(_model(architecture, state) if architecture else _multilayer_perceptron(state))
         except InputError as error:
             where = f"{path}: network {k}" if len(states) > 1 else path
-            raise InputError(f"{where}: {error}") from None
+            raise InputError(f"{where}: {one_line(str(error))}") from None
         if models[k].architecture != models[0].architecture:
             shapes = f"{models[0].sizes} and {models[k].sizes}; save those of one shape together"
             raise InputError(f"{path}: networks 0 and {k} have different shapes, {shapes}")
@@ -98,20 +103,38 @@ def _read(path):
             warnings.simplefilter("ignore")  # about the pickle protocol; what matters is refused below
             return torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make the unpickler raise almost anything
-        remedy = "train one with: python train.py, or save yours with: torch.save(model.state_dict(), path)"
-        refused = "no checkpoint, a damaged one, or one with pickled code, which is never run"
-        raise InputError(f"{path}: {refused}; {remedy}") from error
+        raise InputError(f"{path}: {refused_file(path, content)}") from error
+
+
+def _unwrapped(content):
+    """The state dict among what a training program has saved; the content as it is where there is none."""
+    entries = content if isinstance(content, dict) else {}
+    for name in STATE_DICTS:
+        if entries.get(name) and _is_state_dict(entries[name]):
+            return entries[name]
+    return content
+
+
+def _is_state_dict(content):
+    return isinstance(content, dict) and all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in content.items()
+    )
 
 
 def _multilayer_perceptron(state):
-    """The MLP whose Linear layers are those of a state dict."""
+    """The MLP whose Linear layers are those of a state dict, or of the average that AveragedModel keeps."""
     _refuse_others(state)
-    names = [name for name, tensor in state.items() if str(name).endswith("weight") and tensor.ndim == 2]
+    saved = {name: tensor for name, tensor in state.items() if not _counts_averages(name, tensor)}
+    state = _pruned(saved)
+    computed = permanent_weights(state)
+    if computed:
+        raise InputError(computed)
+    names = [name for name, tensor in state.items() if name.endswith("weight") and tensor.ndim == 2]
     bias_names = [name.removesuffix("weight") + "bias" for name in names]
+    strange = [name for name in state if name not in names + bias_names]
+    if strange:
+        raise InputError(part_of_no_mlp(state, strange))
     for name, tensor in state.items():
-        if name not in names + bias_names:
-            remedy = "save a network with other layers than Linear by mlp.sequential.save_network"
-            raise InputError(f"{name} {list(tensor.shape)} is no part of an MLP; {remedy}")
         _refuse_unusable(name, tensor)
     if len(names) < 2:
         raise InputError("has no hidden layer, and modules are made of hidden neurons; use a deeper network")
@@ -122,25 +145,53 @@ def _multilayer_perceptron(state):
     for name, weight, bias in zip(names, weights, biases):
         if 0 in weight.shape or weight.shape[1] != inputs or bias.shape != weight.shape[:1]:
             shapes = f"{list(weight.shape)} with bias {list(bias.shape)}"
-            raise InputError(f"{name} {shapes} does not fit {inputs} neurons before it; each layer has to fit the next")
+            remedy = "save only layers each of which reads the one before it"
+            raise InputError(f"{name} {shapes} does not fit {inputs} neurons before it; {remedy}")
         inputs = len(weight)
+    if inputs == 1:
+        raise InputError(one_output([name for name in saved if name.startswith(names[-1].removesuffix("weight"))]))
     parameters = [parameter for layer in zip(weights, biases) for parameter in layer]
     architecture = dense([weights[0].shape[1], *map(len, weights)])
     names = (f"layers.{layer}.{kind}" for layer in range(len(weights)) for kind in ("weight", "bias"))
     return _model(architecture, dict(zip(names, parameters)))
 
 
+def _counts_averages(name, tensor):
+    """Whether this is the counter of torch.optim.swa_utils.AveragedModel, which is no parameter."""
+    return name.rpartition(".")[2] == "n_averaged" and tensor.numel() == 1
+
+
+def _pruned(state):
+    """The state dict with the weights that torch.nn.utils.prune makes in each pass.
+
+    weight = weight_orig * weight_mask
+    """
+    weights = {}
+    for name, tensor in state.items():
+        pruned = name.removesuffix("_orig").removesuffix("_mask")
+        kept = [state.get(pruned + ending) for ending in ("_orig", "_mask")]
+        if pruned == name or not all(map(_is_ordinary, kept)) or kept[0].shape != kept[1].shape:
+            weights[name] = tensor
+        else:
+            weights[pruned] = kept[0] * kept[1]
+    return weights
+
+
 def _refuse_others(state):
     """Raise InputError unless this is a state dict."""
-    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise InputError("holds no state dict; save the network with: torch.save(model.state_dict(), path)")
+    if not _is_state_dict(state):
+        raise InputError(no_state_dict(state))
+
+
+def _is_ordinary(tensor):
+    return tensor is not None and tensor.is_floating_point() and tensor.layout == torch.strided
 
 
 def _refuse_unusable(name, tensor):
     """Raise InputError unless a tensor holds ordinary numbers."""
     if tensor.is_meta:
         raise InputError(f"{name} has a shape but no numbers (it is on the device meta); save the trained network")
-    if not tensor.is_floating_point() or tensor.layout != torch.strided:
-        raise InputError(f"{name} holds no ordinary floating-point numbers; save float weights")
+    if not _is_ordinary(tensor):
+        raise InputError(f"{name} holds no ordinary floating-point numbers; save it as a dense tensor of float32")
     if not tensor.float().isfinite().all():
-        raise InputError(f"{name} holds NaN or infinite values; train the network again with a smaller --lr")
+        raise InputError(f"{name} holds NaN or infinite values; train the network again with a smaller learning rate")

@@ -90,7 +90,7 @@ class Network:
         if self.data.name is not None:
             return
         reads, outputs = self.model.architecture.input_shape, len(self.data.classes)
-        if prod(reads) not in {prod(DataSet(name, ()).shape) for name in DATA_SETS}:
+        if not any(map(self._reads, DATA_SETS)):
             shape = " x ".join(map(str, reads))
             raise InputError(f"{self.name}: reads images of {shape}, which no --dataset has; {NO_IMAGES}")
         if outputs > MOST_CLASSES:
@@ -101,12 +101,19 @@ class Network:
 
     def refuse_other_images(self):
         """Raise InputError if it reads images of another size than those of its DataSet."""
-        reads, given = self.model.architecture.input_shape, self.data.shape
-        fits = reads == given if self.model.architecture.convolutions else prod(reads) == prod(given)
-        if self.data.name and not fits:
-            its, theirs = (" x ".join(map(str, shape)) for shape in (reads, given))
+        if self.data.name and not self._reads(self.data.name):
+            shapes = self.model.architecture.input_shape, self.data.shape
+            its, theirs = (" x ".join(map(str, shape)) for shape in shapes)
             wrong = f"reads images of {its} and those of {self.data.name} are {theirs}"
-            raise InputError(f"{self.name}: {wrong}; name its own --dataset, or save it without one")
+            remedy = "name its own --dataset, or save it without one"
+            if not any(map(self._reads, DATA_SETS)):
+                remedy = f"leave the data set out, because none here has such images; {NO_IMAGES}"
+            raise InputError(f"{self.name}: {wrong}; {remedy}")
+
+    def _reads(self, name):
+        """Whether the images of a data set have the size that it reads."""
+        reads, given = self.model.architecture.input_shape, DataSet(name, ()).shape
+        return reads == given if self.model.architecture.convolutions else prod(reads) == prod(given)
 
     def rescaled(self):
         """The same network in its canonical form."""
@@ -186,7 +193,9 @@ def _data_set(path, about, chosen):
         return chosen
     if name not in DATA_SETS:
         known = ", ".join(DATA_SETS)
-        raise InputError(f"{path}: was trained on the data set {name!r}, which is unknown here; known: {known}")
+        remedy = "save it with one of these, or with none"
+        unknown = f"was trained on the data set {name!r}, which is unknown here; known: {known}"
+        raise InputError(f"{path}: {unknown}; {remedy}")
     if chosen not in (None, name):
         remedy = "leave --dataset out, or name another checkpoint"
         raise InputError(f"--dataset {chosen}: {path} was trained on {name}; {remedy}")
@@ -216,7 +225,7 @@ def _classes(path, about, dataset, chosen, outputs):
             classes = "the classes it was trained on are damaged"
             if dataset:
                 classes += f", or none of {dataset}"
-            raise InputError(f"{path}: {classes}; train it again, or name another --dataset")
+            raise InputError(f"{path}: {classes}; train it again, or leave --dataset out")
         if chosen not in (None, tuple(said)):
             remedy = "leave --classes out, or name another checkpoint"
             raise InputError(f"--classes {_spelled(chosen)}: {path} was trained on {_spelled(said)}; {remedy}")
@@ -228,10 +237,12 @@ def _classes(path, about, dataset, chosen, outputs):
         if len(chosen) != outputs:
             remedy = "name their classes in order with --classes"
             if outputs > MOST_CLASSES:
-                remedy = "save it by mlp.sequential.save_network, which can leave that open, and leave --dataset out"
+                remedy = f"leave --dataset out, because data sets here have {MOST_CLASSES} classes"
             raise InputError(f"{path}: does not say what its {outputs} outputs stand for; {remedy}")
     if len(chosen) != outputs:
         remedy = "name the class that each output stands for, in order"
+        if outputs > MOST_CLASSES:
+            remedy = f"leave --classes and --dataset out, because data sets here have {MOST_CLASSES} classes"
         raise InputError(f"--classes {_spelled(chosen)}: {path} has {outputs} outputs; {remedy}")
     return chosen
 
@@ -258,7 +269,8 @@ def refuse_twins(networks):
             content.update(tensor.detach().cpu().numpy().tobytes())
         twin = names.setdefault(content.digest(), network.name)
         if twin != network.name:
-            raise InputError(f"{twin} and {network.name} are the same and would count twice; name each network once")
+            remedy = "name each network once, and keep it once in its file"
+            raise InputError(f"{twin} and {network.name} are the same and would count twice; {remedy}")
 
 
 def refuse_different(networks):

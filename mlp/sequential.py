@@ -10,13 +10,17 @@ from mlp.architecture import POOLS, Architecture, Layer, over_slices
 from mlp.checkpoint import save_checkpoint
 from mlp.data import DATA_SETS, DataSet, are_normalisation
 from mlp.model import Model
-from mlp.network import Network, are_classes
+from mlp.network import MOST_CLASSES, Network, are_classes
+from mlp.refusals import ONE_OUTPUT, permanent_weights
 
 UNDERSTOOD = "Linear, Conv2d, BatchNorm behind them, ReLU, pooling of maps, Dropout and Flatten"
 NORMS = {nn.Linear: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d}
 """The layers that have units, and the batch normalisation that can be behind each."""
 INERT = nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d
 """Layers that do nothing in a trained network."""
+MONOTONIC = nn.Softmax, nn.LogSoftmax, nn.Sigmoid, nn.LogSigmoid, nn.Tanh
+"""Activations that leave the largest output the largest, so that a network without them reads images as with them."""
+
 
 
 def network_of(module, input_shape, classes=None, dataset=None, normalise=()):
@@ -48,6 +52,8 @@ def network_of(module, input_shape, classes=None, dataset=None, normalise=()):
         or len(classes) != outputs
     ):
         wanted = "a list of what each of them stands for, different whole numbers, of data sets from 0 to 9"
+        if dataset and outputs > MOST_CLASSES:
+            wanted = "no dataset, because those that are known here have ten classes, and different whole numbers"
         given = list(classes) if isinstance(classes, range) else classes
         raise InputError(f"classes {given}: the network has {outputs} outputs; give {wanted}")
     network = Network(model, DataSet(dataset, tuple(classes), normalisation))
@@ -74,11 +80,20 @@ def model_of(module, input_shape):
         raise InputError(f"input_shape {input_shape}: is no shape; name (channels, height, width), or (inputs,)")
     layers, parameters = [], []
     passed = []  # the layers since the last that has units
-    for name, layer in _in_order(module):
+    name_of_units = ""  # that of the last layer that has units
+    ordered = list(_in_order(module))
+    computed = permanent_weights(module.state_dict())
+    if computed:
+        raise InputError(computed)
+    for place, (name, layer) in enumerate(ordered):
         what, kinds = f"layer {name} ({type(layer).__name__})", list(map(type, passed))
         flat = nn.Flatten in kinds or (layers[-1].kernel is None if layers else len(input_shape) == 1)
-        _refuse_misplaced(what, layer, kinds, not layers, flat)
+        at_end = all(type(later) in INERT for _, later in ordered[place + 1 :])
+        reason = _not_understood(layer, at_end) or _misplaced(layer, kinds, flat)
+        if reason:
+            raise InputError(f"{what}: {reason}")
         if type(layer) in NORMS:
+            name_of_units = name
             layers.append(_layer(layer, _pools(passed), what))
             parameters += [_weight(layer, _read_shape(input_shape, layers, what), what), _bias(layer)]
             passed = [layer]
@@ -88,10 +103,9 @@ def model_of(module, input_shape):
             passed.append(layer)
             if type(layer) in POOLS:
                 _refuse_unfit(input_shape, layers, _pools(passed), what)
-    if len(layers) < 2 or layers[-1].kernel or layers[-1].units < 2 or nn.ReLU in map(type, passed):
-        raise InputError(
-            "the network needs hidden units, and at its end a Linear layer, whose values are two outputs or more"
-        )
+    reason = _not_an_end(layers, passed, name_of_units)
+    if reason:
+        raise InputError(reason)
     shape = tuple(input_shape) if layers[0].kernel else (prod(input_shape),)
     model = Model(Architecture(shape, tuple(layers)))
     for parameter, values in zip(model.parameters(), parameters, strict=True):
@@ -101,59 +115,101 @@ def model_of(module, input_shape):
     return model.requires_grad_(False)
 
 
-def _refuse_misplaced(what, layer, kinds, first, flat):
-    """Raise InputError if a layer is not understood, or not in its place.
+def _not_understood(layer, at_end):
+    """Why a layer is not understood wherever it is, and a remedy; None if it is.
 
-    kinds: of the layers since the last that has units; first: whether there was none.  flat: whether maps are no more.
+    at_end: whether only INERT layers follow.
     """
     kind = type(layer)
-    units, norm = kind in NORMS, kind in NORMS.values()
-    averaged = nn.ReLU not in kinds and {nn.AvgPool2d, nn.AdaptiveAvgPool2d} & set(kinds)
-    understood = units or norm or kind in (*POOLS, *INERT, nn.ReLU, nn.Flatten)
-    if not understood or "forward" in vars(layer):
-        raise InputError(f"{what}: is not understood; a network is a Sequential of {UNDERSTOOD}")
-    dimensions = 2 if flat else 4
-    partly = kind is nn.Flatten and (layer.start_dim % dimensions, layer.end_dim % dimensions) != (1, dimensions - 1)
-    hooked = layer._forward_pre_hooks or layer._forward_hooks
+    if at_end and kind in MONOTONIC and getattr(layer, "dim", 1) in (None, 1, -1):
+        return "is not understood; leave it out, which changes no reading: the largest output stays the largest"
+    if kind.__module__ == nn.ReLU.__module__ and kind not in (nn.ReLU, nn.MultiheadAttention):
+        return "is not understood; the one activation that is, ReLU, makes another network, so train one with it"
+    if kind not in (*NORMS, *NORMS.values(), *POOLS, *INERT, nn.ReLU, nn.Flatten):
+        return f"is not understood; a network is a Sequential of {UNDERSTOOD}"
+    if "forward" in vars(layer):
+        return "has a forward of its own, which is not understood; remove it if it changes no output"
+    if layer._forward_pre_hooks or layer._forward_hooks:
+        return "has hooks, which are not understood; remove them if they change no output"
     parameters = list(layer.parameters())
-    absent = any(parameter.is_meta for parameter in parameters)
-    misplaced = (
-        (partly, "flattens some dimensions only, or images together; use Flatten()"),
-        (hooked or absent, "has hooks, or weights that are not there; remove hooks and make its weights permanent"),
-        (any(parameter.is_complex() for parameter in parameters), "has complex weights; use real ones"),
-        (
-            units and not first and nn.ReLU not in kinds,
-            "there is no ReLU between it and the units before it; put one in",
-        ),
-        (kind is nn.Conv2d and flat, "reads what is flat; a convolution has to come before Flatten and Linear"),
-        (kind is nn.Linear and not flat, "reads maps; put a Flatten before it"),
-        (kind is nn.Linear and first and set(POOLS) & set(kinds), "reads a pooled image; pool the images beforehand"),
-        (
-            norm and [NORMS.get(other) for other in kinds] != [kind],
-            "fits only behind a Linear or Conv2d; move it there",
-        ),
-        (kind is nn.ReLU and first, "comes before all units, and is not understood there; change the images instead"),
-        (kind is nn.ReLU and averaged, "an average before it is not understood; put that behind it"),
-        (kind in POOLS and flat, "pools what is flat, which is not understood; leave it out"),
-        (getattr(layer, "return_indices", False), "returns indices, which is not understood; leave return_indices out"),
-        (
-            (getattr(layer, "divisor_override", None) or 1) < 0,
-            "divides by less than nothing; leave divisor_override out",
-        ),
-    )
-    for holds, reason in misplaced:
-        if holds:
-            raise InputError(f"{what}: {reason}")
+    if any(parameter.is_meta for parameter in parameters):
+        return "has no numbers (it is on the device meta); load its trained weights"
+    if any(parameter.is_complex() for parameter in parameters):
+        return "has complex weights, which are not understood; train a network of real ones"
+    if getattr(layer, "return_indices", False):
+        return "returns indices, which is not understood; leave return_indices out"
+    if (getattr(layer, "divisor_override", None) or 1) < 0:
+        return "divides by a negative number, which is not understood; train a network without divisor_override"
+    return None
+
+
+def _misplaced(layer, kinds, flat):
+    """Why a layer of a kind that is understood is not understood in its place, and a remedy; None if it is.
+
+    kinds: of the last layer that has units and of those behind it, but for INERT ones; or of all, if none has units.
+    flat: whether the layer is given neurons, or images of one dimension, and not maps.
+    """
+    kind = type(layer)
+    first = not kinds or kinds[0] not in NORMS  # no layer before it has units
+    if kind is nn.Flatten:
+        dimensions = 2 if flat else 4
+        if (layer.start_dim % dimensions, layer.end_dim % dimensions) != (1, dimensions - 1):
+            what = "flattens some dimensions only, or images together, which is not understood"
+            return f"{what}; use Flatten() if each image is to be flattened"
+    if kind in NORMS and not first and nn.ReLU not in kinds:
+        if kind is nn.Linear and kinds[0] is nn.Linear and set(kinds[1:]) <= {nn.Flatten}:
+            cause = "has no ReLU between it and the Linear before it; both are one Linear: put that there"
+            return f"{cause}, of weight second.weight @ first.weight, bias second.weight @ first.bias + second.bias"
+        why = "and one put in would make another network"
+        return f"has no ReLU between it and the units before it, {why}; train a network that has one there"
+    if flat and (kind is nn.Conv2d or kind in POOLS):
+        if not kinds:
+            return "reads maps, and input_shape is flat; name the (channels, height, width) of an image"
+        return "reads maps, and is given flat values, on which it cannot run; put it before Flatten and Linear"
+    if kind is nn.Linear and not flat:
+        return "reads maps, row by row, which is not understood; put Flatten before it if your program flattens them"
+    if kind is nn.Linear and first and set(POOLS) & set(kinds):
+        remedy = "leave pooling out and name the input_shape of pooled images, for scripts that read no images"
+        return f"reads a pooled image, which is not understood; {remedy}"
+    if kind in NORMS.values() and [NORMS.get(other) for other in kinds] != [kind]:
+        where = "is understood only right behind a Linear or Conv2d, whose weights take it up"
+        return f"{where}; moving it there makes another network, so train one that has it there"
+    if kind is nn.ReLU and first:
+        return "comes before all units, which is not understood; leave it out if no pixel is negative"
+    if kind is nn.ReLU and nn.ReLU not in kinds and {nn.AvgPool2d, nn.AdaptiveAvgPool2d} & set(kinds):
+        return "comes behind an average, which is not understood; the other order makes another network, so train that"
+    return None
+
+
+def _not_an_end(layers, passed, name):
+    """What is wrong with a network as a whole, and a remedy; None if nothing is.
+
+    layers: as Layers.  passed: the last layer that has units and what follows it.  name: of that layer.
+    """
+    if len(layers) < 2:
+        return "the network has no hidden units, and modules are made of them; use a deeper network"
+    if layers[-1].kernel:
+        remedy = "put Flatten() and a Linear of its weight.flatten(1) in its place if its window covers all of its maps"
+        return f"the network ends in a Conv2d, and needs a Linear layer at its end; {remedy}, or train one that has it"
+    if nn.ReLU in map(type, passed):
+        remedy = "leave it out, and the largest output stays the largest wherever one is above 0"
+        return f"the network has a ReLU at its end, which is not understood; {remedy}"
+    if layers[-1].units < 2:
+        doubled = "parameter.data = torch.cat([0 * parameter.data, parameter.data])"
+        remedy = f'for parameter in model.get_submodule("{name}").parameters(): {doubled}'
+        return f"{ONE_OUTPUT}: {remedy}"
+    return None
 
 
 def _in_order(module, prefix=""):
     """The layers of a Sequential and of those in it: (name, layer)."""
     if type(module) is not nn.Sequential:
         raise InputError(
-            f"a {type(module).__name__} is no torch.nn.Sequential; put its layers into one, in their order"
+            f"a {type(module).__name__} is no torch.nn.Sequential; put its layers into one if it applies them in order"
         )
     if module._forward_pre_hooks or module._forward_hooks:
-        raise InputError("a torch.nn.Sequential has hooks, which are not understood; remove them")
+        remedy = "remove them if they change no output"
+        raise InputError(f"a torch.nn.Sequential has hooks, which are not understood; {remedy}")
     for name, layer in module._modules.items():  # named_children leaves out what is there twice
         if type(layer) is nn.Sequential:
             yield from _in_order(layer, f"{prefix}{name}.")
@@ -164,13 +220,14 @@ def _in_order(module, prefix=""):
 def _layer(layer, pools, what):
     """The Layer that a Linear or Conv2d is."""
     if type(layer) is nn.Linear:
-        return Layer(int(layer.out_features), pools=pools)
+        return Layer(len(layer.weight), pools=pools)
     reach = [step * (size - 1) for step, size in zip(layer.dilation, layer.kernel_size)]
     paddings = {"valid": (0, 0), "same": tuple(total // 2 for total in reach)}
     padding = paddings[layer.padding] if isinstance(layer.padding, str) else layer.padding
     uneven = layer.padding == "same" and any(total % 2 for total in reach)
     if uneven or any(padding) and layer.padding_mode != "zeros":
-        raise InputError(f"{what}: its maps are padded by more than the same number of zeros on all sides; change that")
+        remedy = "other padding makes another network, so train one with it"
+        raise InputError(f"{what}: its maps are padded by more than the same number of zeros on all sides; {remedy}")
     window = map(_plain, (layer.kernel_size, layer.stride, padding, layer.dilation))
     return Layer(int(layer.out_channels), *window, int(layer.groups), pools)
 
@@ -200,7 +257,7 @@ def _refuse_unfit(input_shape, layers, pools, what):
         fits = False
     if not fits:
         shape = " x ".join(map(str, maps[1:]))
-        raise InputError(f"{what}: does not fit maps of {shape}; choose a smaller window, or name another input_shape")
+        raise InputError(f"{what}: does not fit maps of {shape}; name the input_shape of your images")
 
 
 def _read_shape(input_shape, layers, what):
@@ -209,7 +266,7 @@ def _read_shape(input_shape, layers, what):
         return Architecture(tuple(input_shape), tuple(layers)).read[-1]
     except (RuntimeError, ValueError, TypeError) as error:
         shape = " x ".join(map(str, input_shape))
-        raise InputError(f"{what}: does not fit images of {shape}; name another input_shape") from error
+        raise InputError(f"{what}: does not fit images of {shape}; name the input_shape of yours") from error
 
 
 def _weight(layer, read, what):

@@ -13,6 +13,7 @@ import torch
 from joblib import cpu_count
 
 from mlp import InputError
+from mlp.checkpoint import load_networks
 from mlp.data import DATA_SETS, DataSet
 from mlp.network import ALL, BASELINE, CONTROL, DEFAULT_CLASSES, DEFAULT_DATA_SET, load_records
 from mlp.network import refuse_twins
@@ -32,6 +33,7 @@ MOST_DRAWS = 10_000
 MOST_JOBS = 1024
 WAIT = 60
 """Seconds for a worker to come, where none is."""
+SINGLE_CLASS = "is a single class; name two or more, as in 3,5,7"
 ADDRESS = r"(tcp|tls)://\S+:[0-9]+"
 """Of a scheduler."""
 
@@ -98,7 +100,8 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(name, type=Path, nargs=count, metavar="CHECKPOINT", help=what)
         what = "of a checkpoint with many networks, take only number K, from 0 (default: all)"
         self.option("--network", what, integer(0), metavar="K")
-        self.add_classes("what the outputs of the network stand for, in order (default: what the checkpoint says)")
+        what = "what the outputs of the network stand for, in order (default: what the checkpoint says)"
+        self.add_classes(what, kind=listed_classes)  # `selected_networks` refuses a single one
         what = f"the images that it was trained on, of {', '.join(DATA_SETS)} (default: what the checkpoint says, or "
         self.option("--dataset", f"{what}mnist where --classes names digits)", chosen(DATA_SETS), metavar="NAME")
         self.add_normalisation("the network was trained on (default: what the checkpoint says, or pixels from 0 to 1)")
@@ -108,10 +111,10 @@ class Parser(argparse.ArgumentParser):
             )
             self.option("--kernel-norm", what, chosen(KERNEL_NORMS), "sum")
 
-    def add_classes(self, what, default=None):
+    def add_classes(self, what, default=None, kind=None):
         """Which classes of a data set; those of MNIST are digits."""
         what += "; of digits, --digits says the same"
-        self.add_argument("--classes", "--digits", help=what, type=classes, default=default)
+        self.add_argument("--classes", "--digits", help=what, type=kind or classes, default=default)
 
     def add_normalisation(self, which):
         """How the images that a network reads are normalised; `which` images."""
@@ -262,6 +265,14 @@ def sparsities(text):
 
 def classes(text):
     """'3,5,7' -> (3, 5, 7), '0-2,9' -> (0, 1, 2, 9)"""
+    found = listed_classes(text)
+    if len(found) < 2:
+        raise argparse.ArgumentTypeError(f"'{text}' {SINGLE_CLASS}")
+    return found
+
+
+def listed_classes(text):
+    """As `classes`, but there may be only one: '3' -> (3,)"""
     found = []
     for part in text.split(","):
         if not re.fullmatch("[0-9](-[0-9])?", part):
@@ -274,8 +285,6 @@ def classes(text):
         found += span
     if len(set(found)) < len(found):
         raise argparse.ArgumentTypeError(f"'{text}' repeats a class; name each once, as in 3,5,7")
-    if len(found) < 2:
-        raise argparse.ArgumentTypeError(f"'{text}' is a single class; name two or more, as in 3,5,7")
     return tuple(found)
 
 
@@ -343,6 +352,10 @@ def selected_networks(path, args):
     Returns ([Network], about).  Raises InputError if they cannot be loaded, if there is no such --network, or if the
     data set or the classes are in doubt.
     """
+    if args.classes and len(args.classes) == 1:
+        if path:
+            load_networks(path)  # a network of one output has a sentence of its own
+        raise InputError(f"argument --classes/--digits: '{args.classes[0]}' {SINGLE_CLASS}")
     default = checkpoint_name(DataSet(args.dataset or DEFAULT_DATA_SET, args.classes or DEFAULT_CLASSES))
     path, name = path or REPOSITORY / "mlp" / default, path.stem if path else "trained"
     networks, about = load_records(path, args.classes, args.dataset, name, args.normalise)

@@ -345,6 +345,20 @@ class TestCheckpoints:
         assert "10 outputs" in refusal(script, tmp_path / "network.pt")
         assert "10 outputs" in refusal(script, tmp_path / "network.pt", "--classes", "1,2")
 
+    @pytest.mark.parametrize("options", [[], ["--classes", "0,1"], ["--classes", "1"], ["--dataset", "fashion"]])
+    def test_one_output(self, refusal, script, tmp_path, options):
+        """One sentence, and no remedy that leads to another."""
+        torch.save([MLP((784, 4, 1)).state_dict()], tmp_path / "network.pt")
+        message = refusal(script, tmp_path / "network.pt", *options, "--figures-dir", tmp_path)
+        assert "network.pt: networks of one output are not understood; save it with two, 0 and its own" in message
+
+    def test_a_single_class_of_several_outputs(self, refusal, script, tmp_path):
+        torch.save(initial_model((784, 4, 3), 0).state_dict(), tmp_path / "network.pt")
+        wanted = "argument --classes/--digits: '3' is a single class; name two or more, as in 3,5,7"
+        places = "--figures-dir", tmp_path
+        assert wanted in refusal(script, tmp_path / "network.pt", "--classes", "3", *places)
+        assert wanted in refusal(script, "--classes", "3", *places)
+
     @pytest.mark.parametrize("classes", [3, "three", [3, 5, 12], [3, 3, 5], None, {}])
     def test_impossible_classes(self, refusal, script, tmp_path, classes):
         save_checkpoint(tmp_path / "network.pt", initial_model((784, 4, 3), 0), classes=classes)
@@ -400,7 +414,7 @@ class TestCheckpoints:
     "inputs, dataset, sentence",
     [
         (784, None, "does not say on which images it was trained; name them with --dataset"),
-        (100, "mnist", "reads images of 100 and those of mnist are 1 x 28 x 28; name its own --dataset"),
+        (100, "mnist", "reads images of 100 and those of mnist are 1 x 28 x 28; leave the data set out, because none"),
     ],
     ids=["of nobody knows what", "of another size"],
 )

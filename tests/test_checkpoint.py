@@ -1,13 +1,18 @@
+import argparse
 import json
 import math
 import os
 import pickle
+import struct
+import types
 
+import numpy
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
 from mlp import InputError
 from mlp.checkpoint import load_checkpoint, load_networks, save_checkpoint
@@ -218,3 +223,330 @@ def test_what_is_not_defined_in_a_checkpoint_is_none(tmp_path):
     torch.save({"networks": [model.state_dict()], "about": json.dumps(about)}, tmp_path / "old.pt")
     for name in ("new.pt", "old.pt"):
         assert load_checkpoint(tmp_path / name)[1] == about | {"networks": [{"seed": None, "lr": 0.1}]}
+
+
+# Files of other programs: they are read, or named, with a remedy that works
+
+
+def trained(*layers, outputs=3):
+    torch.manual_seed(1)
+    first = nn.Linear(784, 6), *layers, nn.ReLU(), nn.Linear(6, 5)
+    return nn.Sequential(*first, nn.ReLU(), nn.Linear(5, outputs)).eval()
+
+
+def assert_computes(path, model, images=None):
+    """That the network of a file computes what a model does, which may be of images made from those of the file."""
+    loaded, _ = load_checkpoint(path)
+    images = torch.rand(9, 784, generator=torch.Generator().manual_seed(0)) if images is None else images
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images), model.eval()(images), rtol=1e-5, atol=1e-6)
+
+
+def pruned(model):
+    """A network that torch.nn.utils.prune prunes in each pass, biases too."""
+    for layer in (model[0], model[4]):
+        prune.l1_unstructured(layer, "weight", 0.5)
+    prune.random_unstructured(model[2], "bias", 2)
+    return model
+
+
+def averaged(model):
+    """The average of two networks."""
+    average = torch.optim.swa_utils.AveragedModel(model)
+    for factor in (1, 3):
+        with torch.no_grad():
+            model[0].weight.mul_(factor)
+        average.update_parameters(model)
+    assert not torch.equal(average.module[0].weight, model[0].weight)
+    return average
+
+
+def prefixed(prefix, model):
+    return {f"{prefix}{name}": tensor for name, tensor in model.state_dict().items()}
+
+
+def among_others(name, prefix=""):
+    return lambda model: {"epoch": 3, name: prefixed(prefix, model), "optimizer": {"state": {}}, "lr": [0.1]}
+
+
+UNDERSTOOD = {
+    "pruned": lambda model: pruned(model).state_dict(),
+    "averaged": lambda model: averaged(model).state_dict(),
+    "state_dict": among_others("state_dict"),
+    "model_state_dict": among_others("model_state_dict"),
+    "model": among_others("model"),
+    "Lightning": among_others("state_dict", "model."),
+    "DataParallel": lambda model: prefixed("module.", model),
+    "compiled": lambda model: prefixed("module._orig_mod.", model),
+}
+
+
+@pytest.mark.parametrize("name", UNDERSTOOD)
+def test_what_training_programs_save_is_read(tmp_path, name):
+    model = trained()
+    torch.save(UNDERSTOOD[name](model), tmp_path / "theirs.pt")
+    expected = averaged(trained()).module if name == "averaged" else model
+    assert_computes(tmp_path / "theirs.pt", expected)
+
+
+def test_a_list_of_checkpoints_of_training_programs_is_read(tmp_path):
+    torch.save([{"epoch": 3, "state_dict": trained().state_dict()}] * 2, tmp_path / "theirs.pt")
+    assert len(load_networks(tmp_path / "theirs.pt")[0]) == 2
+
+
+def save_safetensors(model, path):
+    """In the format of safetensors: the length of a header, the header, and the numbers, sorted by name."""
+    header, numbers = {}, b""
+    for name, tensor in sorted(model.state_dict().items()):
+        content = tensor.numpy().tobytes()
+        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [len(numbers), len(content)]}
+        numbers += content
+    words = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(words)) + words + numbers)
+
+
+def save_script(model, path):
+    torch.jit.trace(model, torch.zeros(1, 784)).save(str(path))
+
+
+def arrays_of(model):
+    return {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
+
+
+class Normalising(nn.Module):
+    """Normalises its images by buffers."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.1307]))
+        self.register_buffer("std", torch.tensor([0.3081]))
+        self.layers = model
+
+    def forward(self, images):
+        return self.layers((images - self.mean) / self.std)
+
+
+class Counting(nn.Module):
+    """Has a tensor that changes no output."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.register_buffer("steps", torch.tensor(3))
+        self.layers = model
+
+    def forward(self, images):
+        return self.layers(images)
+
+
+def layerwise(function):
+    """A function of a network that does something to the weights of its first and its last layer."""
+
+    def change(model):
+        for layer in (model[0], model[4]):
+            function(layer)
+        return model
+
+    return change
+
+
+def state_of(change=lambda model: model):
+    """A way to save the state dict of a network after a change."""
+
+    def save(model, path):
+        torch.save(change(model).state_dict(), path)
+
+    return save
+
+
+def the_same(model):
+    return model
+
+
+SAVE_STATE = 'torch.save(model.state_dict(), "mine.pt")'
+PERMANENT = "for name in ['0', '4']: torch.nn.utils."
+REMEDIES = {
+    "safetensors": (the_same, save_safetensors, "is a safetensors file", "model.load_state_dict("),
+    "TorchScript": (the_same, save_script, "is a TorchScript archive", "torch.save(torch.jit.load("),
+    "npz": (the_same, lambda model, path: numpy.savez(path.open("wb"), **arrays_of(model)), "numpy arrays", "arrays ="),
+    "arrays": (the_same, lambda model, path: torch.save(arrays_of(model), path), "holds numpy arrays", "torch.save({"),
+    "a whole network": (the_same, torch.save, "holds a whole network as pickled code", SAVE_STATE),
+    "a Namespace": (
+        the_same,
+        lambda model, path: torch.save({"state_dict": model.state_dict(), "args": argparse.Namespace()}, path),
+        "holds 'argparse.Namespace' as pickled code, which is never run; save the state dict alone",
+        SAVE_STATE,
+    ),
+    "a number of numpy": (
+        the_same,
+        lambda model, path: torch.save({"state_dict": model.state_dict(), "accuracy": numpy.float64(1)}, path),
+        "as pickled code, which is never run; save the state dict alone",
+        SAVE_STATE,
+    ),
+    "parameters": (
+        the_same,
+        lambda model, path: torch.save([parameter.detach() for parameter in model.parameters()], path),
+        "holds a tensor without a name, as in a list of parameters",
+        SAVE_STATE,
+    ),
+    "another name": (
+        the_same,
+        lambda model, path: torch.save({"epoch": 3, "net": model.state_dict()}, path),
+        "holds 'epoch', 'net' and no state dict under state_dict, model_state_dict, model",
+        SAVE_STATE,
+    ),
+    "weight_norm": (
+        layerwise(parametrizations.weight_norm),
+        state_of(),
+        "its weights are computed anew in each pass (0.parametrizations.weight.original0)",
+        f"{PERMANENT}parametrize.remove_parametrizations(",
+    ),
+    "old weight_norm": (
+        layerwise(lambda layer: torch.nn.utils.weight_norm(layer)),
+        state_of(),
+        "its weights are computed anew in each pass (0.weight_g)",
+        f"{PERMANENT}remove_weight_norm(",
+    ),
+    "spectral_norm": (
+        layerwise(parametrizations.spectral_norm),
+        state_of(),
+        "its weights are computed anew in each pass (0.parametrizations.weight.",
+        f"{PERMANENT}parametrize.remove_parametrizations(",
+    ),
+    "old spectral_norm": (
+        layerwise(lambda layer: torch.nn.utils.spectral_norm(layer)),
+        state_of(),
+        "its weights are computed anew in each pass (0.weight_u)",
+        f"{PERMANENT}remove_spectral_norm(",
+    ),
+    "a counter": (
+        Counting,
+        state_of(),
+        "steps [] is no part of a stack of Linear layers, and networks with it are not understood; if it changes no",
+        "torch.save({name: tensor",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", REMEDIES)
+def test_the_remedy_for_files_of_other_programs_works(tmp_path, monkeypatch, name):
+    change, save, words, start = REMEDIES[name]
+    model = change(trained())
+    model(torch.rand(3, 784))  # which makes the weights of old weight_norm
+    save(model, tmp_path / "theirs.pt")
+    monkeypatch.chdir(tmp_path)
+    said = refusal_of("theirs.pt")
+    assert words in said
+    run(code_in(said, start), model)
+    if not (tmp_path / "mine.pt").exists():
+        torch.save(model.state_dict(), "mine.pt")
+    assert_computes("mine.pt", model)
+
+
+def refusal_of(path):
+    with pytest.raises(InputError) as refusal:
+        load_checkpoint(path)
+    assert str(refusal.value).startswith(f"{path}: ")
+    assert len(str(refusal.value).splitlines()) == 1
+    return str(refusal.value)
+
+
+def code_in(said, start):
+    """The code at the end of a sentence, which begins with these words."""
+    return said[said.index(start) :]
+
+
+def run(code, model):
+    """Run the code of a remedy, as a person would who has this model; safetensors is no dependency."""
+    read = {"safetensors": types.SimpleNamespace(torch=types.SimpleNamespace(load_file=lambda _: model.state_dict()))}
+    exec(code, {"torch": torch, "numpy": numpy, "model": model, "arrays": arrays_of(model), **read})
+
+
+def test_the_remedy_for_a_network_that_normalises_its_images_works(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = Normalising(trained())
+    torch.save(model.state_dict(), "theirs.pt")
+    said = refusal_of("theirs.pt")
+    assert "mean and std are of a network that normalises its images; save it without them" in said
+    assert "give the scripts --normalise 0.1307/0.3081" in said
+    run(code_in(said, "torch.save({"), model)
+    images = torch.rand(9, 784)
+    with torch.no_grad():
+        torch.testing.assert_close(load_checkpoint("mine.pt")[0]((images - 0.1307) / 0.3081), model(images))
+
+
+def test_the_remedy_for_batch_normalisation_works(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = trained(nn.BatchNorm1d(6)).train()
+    model(torch.rand(9, 784))
+    torch.save(model.state_dict(), "theirs.pt")
+    said = refusal_of("theirs.pt")
+    assert "1.running_mean is of batch normalisation, and a state dict does not say where it is" in said
+    run(code_in(said, "from mlp.sequential import"), model)
+    assert_computes("mine.pt", model)
+
+
+def test_layer_normalisation_is_named(tmp_path):
+    torch.save(trained(nn.LayerNorm(6)).state_dict(), tmp_path / "theirs.pt")
+    said = refusal_of(tmp_path / "theirs.pt")
+    assert "1.weight [6] is of a normalisation such as LayerNorm" in said
+    assert said.endswith("; train a network without it")
+
+
+def test_the_remedy_for_a_convolution_names_the_shape_of_images(tmp_path):
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 3))
+    torch.save(model.state_dict(), tmp_path / "theirs.pt")
+    said = refusal_of(tmp_path / "theirs.pt")
+    assert "0.weight [3, 1, 3, 3] is a convolution" in said
+    assert said.endswith('save_network("mine.pt", model, input_shape=(channels, height, width))')
+
+
+@pytest.mark.parametrize("change", [the_same, pruned])
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_remedy_for_one_output_works(tmp_path, monkeypatch, change, bias):
+    """Two outputs, 0 and its own, have the probabilities of the sigmoid of one output."""
+    monkeypatch.chdir(tmp_path)
+    model = trained(outputs=1)
+    if not bias:
+        model[4].bias = None
+    change(model)
+    torch.save(model.state_dict(), "theirs.pt")
+    said = refusal_of("theirs.pt")
+    assert said.startswith("theirs.pt: networks of one output are not understood; save it with two")
+    run(code_in(said, "state = model"), model)
+    loaded, _ = load_checkpoint("mine.pt")
+    images = torch.rand(9, 784)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images).softmax(1)[:, 1:], model(images).sigmoid())
+
+
+def test_masks_that_do_not_fit_are_refused(tmp_path):
+    model = pruned(trained())
+    state = model.state_dict() | {"0.weight_mask": torch.ones(6)}
+    torch.save(state, tmp_path / "theirs.pt")
+    assert "for name in ['0']: torch.nn.utils.prune.remove(" in refusal_of(tmp_path / "theirs.pt")
+
+
+@pytest.mark.parametrize("name", ["a\nb.weight", "a\r\x1b[2Jb.bias", "a\u2028b.running_mean", "a\nb.weight_g"])
+def test_names_in_a_file_do_not_break_the_sentence(tmp_path, name):
+    state = linear((5, 784), (2, 5)) | {name: torch.ones(3), "a\nb.weight_v": torch.ones(3)}
+    torch.save(state, tmp_path / "theirs.pt")
+    assert refusal_of(tmp_path / "theirs.pt").isprintable()
+
+
+@pytest.mark.parametrize(
+    "state, sentence",
+    [
+        (linear((5, 784), (2, 5)) | {str(place): torch.ones(1) for place in range(9)}, "nor are 8 more; networks with"),
+        (linear((5, 784), (2, 5)) | {"mean": torch.ones(784), "std": torch.ones(784)}, "no part of a stack of Linear"),
+        (linear((5, 784), (2, 5)) | {"mean": torch.ones(2), "std": torch.ones(2)}, "--normalise 1/1,1/1"),
+        (linear((5, 784), (2, 5)) | {"mean": torch.ones(1, device="meta"), "std": torch.ones(1)}, "no part of a stack"),
+        ({3: torch.ones(2, 2)}, "holds 3 and no state dict under state_dict, model_state_dict, model"),
+        ({"state_dict": {}}, "holds 'state_dict' and no state dict"),
+        ({"state_dict": {"0.weight": 3}}, "holds 'state_dict' and no state dict"),
+        ("weights", "holds no state dict"),
+    ],
+)
+def test_what_else_is_found_is_named(tmp_path, state, sentence):
+    torch.save(state, tmp_path / "theirs.pt")
+    assert sentence in refusal_of(tmp_path / "theirs.pt")

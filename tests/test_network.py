@@ -165,8 +165,14 @@ def test_what_cannot_be_is_refused(tmp_path, about, chosen, sentence):
 def test_images_of_another_size_are_refused_before_they_are_read(tmp_path):
     save_checkpoint(tmp_path / "network.pt", initial_model((100, 3, 2), 0), dataset="mnist", classes=(3, 5))
     ((network,), _) = load_records(tmp_path / "network.pt")
-    sentence = "trained, network 0: reads images of 100 and those of mnist are 1 x 28 x 28; name its own --dataset, or "
-    with pytest.raises(InputError, match=f"^{sentence}save it without one$"):
+    wrong = "trained, network 0: reads images of 100 and those of mnist are 1 x 28 x 28"
+    remedy = "leave the data set out, because none here has such images; network_analysis.py, "
+    with pytest.raises(InputError, match=f"^{wrong}; {remedy}"):
+        network.load(False, tmp_path / "nowhere")
+    save_checkpoint(tmp_path / "network.pt", initial_model((2 * 784, 3, 2), 0), dataset="mnist", classes=(3, 5))
+    ((network,), _) = load_records(tmp_path / "network.pt")
+    wrong = "trained, network 0: reads images of 1568 and those of mnist are 1 x 28 x 28"
+    with pytest.raises(InputError, match=f"^{wrong}; name its own --dataset, or save it without one$"):
         network.load(False, tmp_path / "nowhere")
 
 

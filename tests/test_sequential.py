@@ -414,9 +414,15 @@ def test_a_network_of_many_outputs_can_be_saved(tmp_path):
     network = only(path)
     assert (network.model.sizes, network.data) == ((5, 4, 12), DataSet(None, tuple(range(12))))
     with pytest.raises(
-        InputError, match="mine.pt: does not say what its 12 outputs stand for; .*save_network, .* leave --dataset out"
+        InputError, match="mine.pt: does not say what its 12 outputs stand for; leave --dataset out, because"
     ):
         load_records(path, dataset="kmnist")
+    with pytest.raises(InputError, match="--classes 0,1,.*mine.pt has 12 outputs; leave --classes and --dataset out"):
+        load_records(path, classes=tuple(range(10)))
+    with pytest.raises(InputError, match="reads images of 5, which no --dataset has; network_analysis.py"):
+        network.load(False, tmp_path)
+    with pytest.raises(InputError, match="the network has 12 outputs; give no dataset, because"):
+        save_network(path, wide(12), (5,), dataset="mnist")
 
 
 def test_of_a_data_set_all_ten_classes_are_meant(tmp_path):
@@ -445,7 +451,7 @@ def spoiled(change):
 @pytest.mark.parametrize(
     "module, words",
     [
-        (nn.Sequential(*OWN[:-2], nn.ReLU(), nn.Linear(5, 1)), "two outputs or more"),
+        (nn.Sequential(*OWN[:-2], nn.ReLU(), nn.Linear(5, 1)), "networks of one output are not understood"),
         (spoiled(lambda module: module[0].weight[0, 0, 0, 0].fill_(torch.nan)), "NaN or infinite"),
         (spoiled(lambda module: module[4].bias[2].fill_(torch.inf)), "NaN or infinite"),
         (spoiled(lambda module: module[1].running_var[1].fill_(-1)), "NaN or infinite"),
@@ -501,13 +507,16 @@ def test_a_network_of_unknown_images_can_be_seen_as_a_graph(large, tmp_path):
 
 
 def test_a_network_is_refused_where_images_are_read_that_it_cannot_read(large, tmp_path):
-    """Or of which it is not known which they are."""
+    """And no remedy is named that leads to the next refusal: no data set has such images."""
     where = "--figures-dir", tmp_path / "new", "--jobs", 1
-    assert "name them with --dataset" in sentence_of(call(ABLATION, large(), *where))
+    remedy = "network_analysis.py, are_modules_clusterable.py without --lesions"
+    said = sentence_of(call(ABLATION, large(), *where))
+    assert f"reads images of 3 x 32 x 32, which no --dataset has; {remedy}" in said
     said = sentence_of(call(ABLATION, large(classes=(3, 5, 7)), "--dataset", "mnist", *where))
-    assert "reads images of 3 x 32 x 32 and those of mnist are 1 x 28 x 28; name its own --dataset" in said
+    assert "reads images of 3 x 32 x 32 and those of mnist are 1 x 28 x 28; leave the data set out, " in said
+    assert f"because none here has such images; {remedy}" in said
     assert not (tmp_path / "new").exists()
-    with pytest.raises(InputError, match="those of mnist are 1 x 28 x 28; name its own --dataset, or save it without"):
+    with pytest.raises(InputError, match="those of mnist are 1 x 28 x 28; leave the data set out"):
         large(dataset="mnist", classes=(3, 5, 7))
 
 
@@ -570,6 +579,10 @@ REFUSED = {
     "a list": (nn.ModuleList([nn.Linear(5, 3)]), (5,), "ModuleList"),
     "Sigmoid": (within(nn.Sigmoid()), (64,), "layer 1 (Sigmoid): is not understood"),
     "LeakyReLU": (convolved(nn.LeakyReLU()), IMAGE, "layer 1 (LeakyReLU)"),
+    "Sigmoid in between": (within(nn.Sigmoid()), (64,), "the one activation that is, ReLU, makes another network"),
+    "GELU": (within(nn.GELU()), (64,), "layer 1 (GELU): is not understood; the one activation that is"),
+    "ELU at the end": (nn.Sequential(*within(), nn.ELU()), (64,), "the one activation that is"),
+    "Softmax over images": (nn.Sequential(*within(), nn.Softmax(0)), (64,), "the one activation that is"),
     "Softmax": (nn.Sequential(*within(), nn.Softmax(1)), (64,), "layer 3 (Softmax)"),
     "a subclass": (nn.Sequential(nn.Linear(64, 4), nn.ReLU(), Own(4, 3)), (64,), "layer 2 (Own)"),
     "a nested subclass": (
@@ -580,9 +593,9 @@ REFUSED = {
     "no ReLU": (
         nn.Sequential(nn.Linear(64, 4), nn.Dropout(), nn.Linear(4, 3)),
         (64,),
-        "layer 2 (Linear): there is no ReLU",
+        "layer 2 (Linear): has no ReLU between it and the Linear before it; both are one",
     ),
-    "no ReLU behind maps": (convolved(nn.MaxPool2d(2), flat=27), IMAGE, "layer 3 (Linear): there is no ReLU"),
+    "no ReLU behind maps": (convolved(nn.MaxPool2d(2), flat=27), IMAGE, "layer 3 (Linear): has no ReLU between"),
     "no Flatten": (
         nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Linear(6, 3)),
         IMAGE,
@@ -602,24 +615,28 @@ REFUSED = {
     "a convolution behind Flatten": (
         nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Conv2d(108, 3, 1), nn.ReLU(), nn.Linear(3, 3)),
         IMAGE,
-        "layer 3 (Conv2d): reads what is flat",
+        "layer 3 (Conv2d): reads maps, and is given flat values",
     ),
-    "a convolution of what is flat": (convolved(nn.ReLU()), (64,), "layer 0 (Conv2d): reads what is flat"),
-    "a norm behind ReLU": (convolved(nn.ReLU(), nn.BatchNorm2d(3)), IMAGE, "layer 2 (BatchNorm2d): fits only behind"),
+    "a convolution of what is flat": (convolved(nn.ReLU()), (64,), "layer 0 (Conv2d): reads maps, and input_shape is"),
+    "a norm behind ReLU": (
+        convolved(nn.ReLU(), nn.BatchNorm2d(3)),
+        IMAGE,
+        "layer 2 (BatchNorm2d): is understood only right behind",
+    ),
     "a norm of images": (
         nn.Sequential(nn.BatchNorm2d(1), *convolved(nn.ReLU())),
         IMAGE,
-        "layer 0 (BatchNorm2d): fits only behind",
+        "layer 0 (BatchNorm2d): is understood only right behind",
     ),
     "a norm behind pooling": (
         convolved(nn.MaxPool2d(2), nn.BatchNorm2d(3), nn.ReLU()),
         IMAGE,
-        "layer 2 (BatchNorm2d): fits only behind",
+        "layer 2 (BatchNorm2d): is understood only right behind",
     ),
     "two norms": (
         convolved(nn.BatchNorm2d(3), nn.BatchNorm2d(3), nn.ReLU()),
         IMAGE,
-        "layer 2 (BatchNorm2d): fits only behind",
+        "layer 2 (BatchNorm2d): is understood only right behind",
     ),
     "a norm of each batch": (
         convolved(nn.BatchNorm2d(3, track_running_stats=False), nn.ReLU()),
@@ -636,12 +653,12 @@ REFUSED = {
     "an average before ReLU": (
         convolved(nn.AvgPool2d(2), nn.ReLU(), flat=27),
         IMAGE,
-        "layer 2 (ReLU): an average before it",
+        "layer 2 (ReLU): comes behind an average",
     ),
     "averages before ReLU": (
         convolved(nn.AdaptiveAvgPool2d(1), nn.Dropout(), nn.ReLU(), flat=3),
         IMAGE,
-        "layer 3 (ReLU): an average before it",
+        "layer 3 (ReLU): comes behind an average",
     ),
     "circular padding": (
         nn.Sequential(
@@ -680,29 +697,29 @@ REFUSED = {
         IMAGE,
         "layer 2 (MaxPool2d): returns indices",
     ),
-    "pooling of neurons": (within(nn.MaxPool2d(2)), (64,), "layer 1 (MaxPool2d): pools what is flat"),
+    "pooling of neurons": (within(nn.MaxPool2d(2)), (64,), "layer 1 (MaxPool2d): reads maps, and is given flat values"),
     "pooling behind Flatten": (
         nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.MaxPool2d(2), nn.Linear(27, 3)),
         IMAGE,
-        "layer 3 (MaxPool2d): pools what is flat",
+        "layer 3 (MaxPool2d): reads maps, and is given flat values",
     ),
     "pooling of the outputs": (
         nn.Sequential(*within(), nn.MaxPool2d(2)),
         (64,),
-        "layer 3 (MaxPool2d): pools what is flat",
+        "layer 3 (MaxPool2d): reads maps, and is given flat values",
     ),
     "an unknown size": (nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.Linear(4, 3)), (64,), "layer 0 (LazyLinear)"),
     "a transposed one": (convolved(nn.ReLU(), nn.ConvTranspose2d(3, 3, 1)), IMAGE, "layer 2 (ConvTranspose2d)"),
-    "weights that are pruned": (pruned(), (64,), "layer 0 (Linear): has hooks"),
-    "no numbers": (within().to("meta"), (64,), "layer 0 (Linear): has hooks, or weights that are not there"),
+    "weights that are pruned": (pruned(), (64,), "prune.remove(model.eval().get_submodule(name), \"weight\")"),
+    "no numbers": (within().to("meta"), (64,), "layer 0 (Linear): has no numbers (it is on the device meta)"),
     "nothing at a place": (nn.Sequential(OrderedDict(z=None)), (64,), "layer z (NoneType): is not understood"),
     "complex weights": (imaginary(), (64,), "layer 0 (Linear): has complex weights"),
     "a division by less than nothing": (
         convolved(nn.ReLU(), nn.AvgPool2d(2, divisor_override=-1), flat=27),
         IMAGE,
-        "layer 2 (AvgPool2d): divides by less than nothing",
+        "layer 2 (AvgPool2d): divides by a negative number",
     ),
-    "a forward pass of its own": (replaced(), (64,), "layer 1 (ReLU): is not understood"),
+    "a forward pass of its own": (replaced(), (64,), "layer 1 (ReLU): has a forward of its own"),
     # of the network as a whole
     "nothing": (nn.Sequential(), (64,), "hidden units"),
     "no hidden units": (nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), IMAGE, "hidden units"),
@@ -725,6 +742,115 @@ def test_what_is_not_understood_is_refused(name):
     with pytest.raises(InputError) as error:
         network_of(module, input_shape)
     assert words in sentence(error)
+
+
+def remedies(module, input_shape):
+    """What is said of a network that is refused, and where it is code, the code."""
+    with pytest.raises(InputError) as error:
+        network_of(module, input_shape)
+    said = sentence(error)
+    starts = [said.index(start) for start in ("for name in", "for parameter in") if start in said]
+    return said, said[min(starts, default=len(said)) :]
+
+
+def outputs_of(module, count=9):
+    with torch.no_grad():
+        return module.eval()(torch.rand(count, 64, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.parametrize("kind", [nn.Softmax(1), nn.Softmax(-1), nn.LogSoftmax(1), nn.Sigmoid(), nn.Tanh()])
+@pytest.mark.parametrize("behind", [(), (nn.Dropout(), nn.Identity())])
+def test_what_changes_no_reading_at_the_end_can_be_left_out(kind, behind):
+    module = nn.Sequential(*within(), kind, *behind)
+    said, _ = remedies(module, (64,))
+    assert "leave it out, which changes no reading: the largest output stays the largest" in said
+    assert torch.equal(outputs_of(module).argmax(1), outputs_of(module[:3]).argmax(1))
+    assert network_of(module[:3], (64,)).model.sizes == (64, 4, 3)
+
+
+def test_a_relu_at_the_end_can_be_left_out_where_an_output_is_above_0():
+    module = nn.Sequential(*within(), nn.ReLU())
+    said, _ = remedies(module, (64,))
+    assert "leave it out, and the largest output stays the largest wherever one is above 0" in said
+    above = outputs_of(module).amax(1) > 0
+    assert above.any()
+    assert torch.equal(outputs_of(module)[above].argmax(1), outputs_of(module[:3])[above].argmax(1))
+
+
+@pytest.mark.parametrize("between", [(), (nn.Dropout(),)])
+def test_two_linear_layers_with_nothing_between_are_one(between):
+    module = nn.Sequential(nn.Linear(64, 7), *between, nn.Linear(7, 4), nn.ReLU(), nn.Linear(4, 3))
+    said, _ = remedies(module, (64,))
+    assert "of weight second.weight @ first.weight, bias second.weight @ first.bias + second.bias" in said
+    first, second = module[0], module[1 + len(between)]
+    one = nn.Linear(64, 4)
+    with torch.no_grad():
+        one.weight.copy_(second.weight @ first.weight)
+        one.bias.copy_(second.weight @ first.bias + second.bias)
+    module, expected = nn.Sequential(one, *module[2 + len(between) :]), outputs_of(module)
+    torch.testing.assert_close(outputs_of(module), expected)
+    assert network_of(module, (64,)).model.sizes == (64, 4, 3)
+
+
+def test_a_convolution_of_whole_maps_at_the_end_is_a_linear_layer():
+    module = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Conv2d(3, 2, 6))
+    said, _ = remedies(module, IMAGE)
+    assert "put Flatten() and a Linear of its weight.flatten(1) in its place" in said
+    last = nn.Linear(108, 2)
+    with torch.no_grad():
+        last.weight.copy_(module[2].weight.flatten(1))
+        last.bias.copy_(module[2].bias)
+    images = torch.rand(5, 1, 8, 8)
+    torch.testing.assert_close(
+        network_of(nn.Sequential(*module[:2], nn.Flatten(), last), IMAGE).model(images.flatten(1)),
+        module(images).flatten(1).detach(),
+    )
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("nested", [True, False])
+def test_the_remedy_for_one_output_works(bias, nested):
+    last = nn.Sequential(nn.Linear(4, 1, bias=bias)) if nested else nn.Linear(4, 1, bias=bias)
+    module = nn.Sequential(nn.Linear(64, 4), nn.ReLU(), last)
+    said, code = remedies(module, (64,))
+    assert said.startswith("networks of one output are not understood")
+    expected = outputs_of(module).sigmoid()
+    exec(code, {"torch": torch, "model": module})
+    assert network_of(module, (64,), (0, 1)).model.sizes == (64, 4, 2)
+    torch.testing.assert_close(outputs_of(module).softmax(1)[:, 1:], expected)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+        lambda layer: torch.nn.utils.weight_norm(layer),
+        lambda layer: torch.nn.utils.spectral_norm(layer),
+        torch.nn.utils.parametrizations.weight_norm,
+        torch.nn.utils.parametrizations.spectral_norm,
+    ],
+    ids=["pruning", "old weight_norm", "old spectral_norm", "weight_norm", "spectral_norm"],
+)
+def test_the_remedy_for_weights_that_are_computed_works(change):
+    module = nn.Sequential(nn.Sequential(nn.Linear(64, 4), nn.ReLU()), nn.Linear(4, 3))
+    change(module[0][0])
+    change(module[1])
+    said, code = remedies(module, (64,))
+    assert said.startswith("its weights are computed anew in each pass (0.0.")
+    expected = outputs_of(module)
+    exec(code, {"torch": torch, "model": module})
+    images = torch.rand(9, 64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(network_of(module, (64,)).model(images), expected)
+
+
+@pytest.mark.parametrize("name", ["no ReLU behind maps", "a norm behind ReLU", "an average before ReLU", "GELU"])
+def test_no_remedy_is_named_that_makes_another_network(name):
+    """Without the words that it does."""
+    module, input_shape, _ = REFUSED[name]
+    said, _ = remedies(module, input_shape)
+    assert "another network" in said and "train" in said
+    assert "move it" not in said and "put one in" not in said
 
 
 def test_a_norm_of_another_width_is_refused():
