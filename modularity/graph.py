@@ -5,13 +5,16 @@ import torch
 
 from mlp import InputError
 
+FARTHEST = 1e300
+"""Length of the longest edge: a million of them in a row still have a finite length in double precision."""
+
 
 def neuron_graph(weights):
     """The layered DAG of all input, hidden and output neurons.
 
     weights: one [out, in] tensor per layer of connections; a weight of exactly zero (pruned) is no edge.
     Returns a DiGraph with nodes (layer, index), layer 0 being the inputs.  Nodes carry `layer`; edges carry
-    `weight` = |w|, a strength, and `distance` = 1/|w|, a length.  Raises InputError if a weight is NaN or infinite.
+    `weight` = |w|, a strength, and `distance` = 1/|w|, a length.  Raises InputError as `distances` does.
     """
     import networkx  # here, for most scripts do without
 
@@ -19,12 +22,12 @@ def neuron_graph(weights):
     widths = [weights[0].shape[1], *map(len, weights)]
     for layer, width in enumerate(widths):
         graph.add_nodes_from(((layer, index) for index in range(width)), layer=layer)
-    for layer, strength in enumerate(strengths(weights)):
-        strength = strength.cpu()
-        targets, sources = strength.nonzero(as_tuple=True)  # torch stores [out, in]
-        edges = zip(sources.tolist(), targets.tolist(), strength[targets, sources].tolist())
-        for source, target, weight in edges:
-            graph.add_edge((layer, source), (layer + 1, target), weight=weight, distance=1 / weight)
+    for layer, (strength, distance) in enumerate(zip(strengths(weights), distances(weights))):
+        present = strength.nonzero(as_tuple=True)
+        targets, sources = (places.tolist() for places in present)  # torch stores [out, in]
+        edges = zip(sources, targets, strength[present].tolist(), distance[present].tolist())
+        for source, target, weight, length in edges:
+            graph.add_edge((layer, source), (layer + 1, target), weight=weight, distance=length)
     return graph
 
 
@@ -71,6 +74,23 @@ def strengths(weights):
         if not matrix.isfinite().all():
             raise InputError(f"the weights into layer {layer} hold NaN or infinite values; train the network again")
     return [matrix.detach().double().abs() for matrix in weights]
+
+
+def distances(weights):
+    """1/|w| in double precision, per layer; infinite where there is no edge.
+
+    Raises InputError if a weight is NaN or infinite, or if sums of 1/|w| would leave the range of double precision.
+    """
+    per_layer = [1 / strength for strength in strengths(weights)]
+    for layer, (weight, distance) in enumerate(zip(weights, per_layer), 1):
+        too_weak = ((distance > FARTHEST) & (weight != 0)).any()
+        too_strong = (distance < 1 / FARTHEST).any()
+        if too_weak or too_strong:
+            raise InputError(
+                f"the weights into layer {layer} hold values beyond {1 / FARTHEST:g} to {FARTHEST:g}; scale all weights, "
+                "or set the smallest to 0"
+            )
+    return per_layer
 
 
 def strongest_edges(weights, nodes, per_layer):
