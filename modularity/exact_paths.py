@@ -49,8 +49,7 @@ class ExactPaths:
         first = self.strengths[layer][network, :, source]
         reached = first > 0
         paths = reached.astype(float)
-        lengths, rank = self.ranked(self.whole(first).ravel())
-        rank = rank.reshape(first.shape)
+        lengths, rank = self.distinct(first)
         steps = []
         for step in range(layer + 1, self.layers):
             _, outs, ins = self.strengths[step].shape
@@ -77,9 +76,12 @@ class ExactPaths:
         """
         nearest = numpy.where(reached, rank, len(lengths)).min(1)
         source, _ = reached.nonzero()
-        differences = lengths[rank[reached]] - lengths[nearest[source]]
+        # each difference is made once: in quantised networks, few differ
+        differences = rank[reached] * len(lengths) + nearest[source]
+        differences, place = numpy.unique(differences, return_inverse=True)
+        far, near = numpy.divmod(differences, len(lengths))
         beyond = numpy.full(rank.shape, numpy.inf)
-        beyond[reached] = differences / (1 << self.unit_bits)
+        beyond[reached] = ((lengths[far] - lengths[near]) / (1 << self.unit_bits))[place]
         return beyond
 
     def contenders(self, beyond, step, network):
@@ -104,9 +106,11 @@ class ExactPaths:
         Returns the shortest `Roads`, lengths of roads, ascending, and the place of each shortest road among them.
         """
         source, target, via = contenders
-        step_lengths, step_kind = self.kinds(step)
-        # each sum is made once: in quantised networks, few differ
-        sums = rank[source, via] * len(step_lengths) + step_kind[network[source], target, via]
+        if step not in self.steps:
+            self.steps[step] = self.distinct(self.strengths[step])
+        step_lengths, step_rank = self.steps[step]
+        # each sum, too, is made once
+        sums = rank[source, via] * len(step_lengths) + step_rank[network[source], target, via]
         sums, place = numpy.unique(sums, return_inverse=True)
         before, last = numpy.divmod(sums, len(step_lengths))
         lengths, rank_of_sum = self.ranked(lengths[before] + step_lengths[last])
@@ -117,19 +121,16 @@ class ExactPaths:
         shortest = ranks == nearest[new_pair.cumsum() - 1]
         return Roads(source[shortest], target[shortest], via[shortest]), lengths, ranks[shortest]
 
-    def kinds(self, step):
-        """The whole lengths that occur in a layer of connections, and the place of each edge's length among them."""
-        if step not in self.steps:
-            distinct, kind = numpy.unique(self.strengths[step], return_inverse=True)
-            self.steps[step] = self.whole(distinct), kind.reshape(self.strengths[step].shape)
-        return self.steps[step]
+    def distinct(self, strengths):
+        """The whole lengths of edges, ascending, and the place of each edge's length among them.
 
-    def whole(self, strengths):
-        """The length of each edge in units, an array of Python's integers; where there is no edge, of the strongest."""
-        mantissa, exponent = numpy.frexp(numpy.where(strengths > 0, strengths, self.largest))
+        An edge of strength 0, which is none, comes last, as if it were the strongest.
+        """
+        distinct, rank = numpy.unique(-strengths, return_inverse=True)
+        mantissa, exponent = numpy.frexp(numpy.where(distinct < 0, -distinct, self.largest))
         m = (mantissa * 2**MANTISSA_BITS).astype(int).astype(object)
         e = (exponent.astype(int) - MANTISSA_BITS).astype(object)
-        return numpy.left_shift(1, self.unit_bits - e) // m
+        return numpy.left_shift(1, self.unit_bits - e) // m, rank.reshape(strengths.shape)
 
     def ranked(self, lengths):
         """The lengths that differ, ascending, and the place of each length among them."""
