@@ -5,7 +5,7 @@ from fractions import Fraction
 import torch
 
 from modularity.exact_paths import ExactPaths
-from modularity.graph import distances, strengths
+from modularity.graph import edge_lengths, strengths
 
 BATCH_NUMBERS = 2**20
 """Path lengths held at once by `betweenness`: 8 MiB, which stay in a processor's cache."""
@@ -15,19 +15,17 @@ def centralities(graph):
     """Weighted in-degree, out-degree and betweenness of every neuron of a `neuron_graph`, by networkx.
 
     in_degree, out_degree: sum of |w| over incoming, outgoing edges.
-    betweenness: fraction of the ordered pairs of other nodes whose shortest path by `distance` runs through the node,
-    equally short paths sharing the pair (Freeman 1977; Brandes 2001), divided by (n-1)(n-2) for n nodes.
+    betweenness: fraction of the ordered pairs of other nodes whose shortest path runs through the node, equally short
+    paths sharing the pair (Freeman 1977; Brandes 2001), divided by (n-1)(n-2) for n nodes.  The length of a path is the
+    sum of 1/|w| as exact fractions, because in double precision a long edge hides all shorter ones.
     Returns {node: {"in_degree": ..., "out_degree": ..., "betweenness": ...}}.
     """
     import networkx  # here, for most scripts do without
 
-    # sums of doubles would lose short steps after a long one
-    exact = {(source, target): 1 / Fraction(weight) for source, target, weight in graph.edges(data="weight")}
+    lengths = {(source, target): 1 / Fraction(weight) for source, target, weight in graph.edges(data="weight")}
     degrees = {"in_degree": graph.in_degree, "out_degree": graph.out_degree}
     measures = {name: dict(degree(weight="weight")) for name, degree in degrees.items()}
-    measures["betweenness"] = networkx.betweenness_centrality(
-        graph, weight=lambda source, target, _: exact[source, target], normalized=True
-    )
+    measures["betweenness"] = networkx.betweenness_centrality(graph, weight=lambda *edge: lengths[edge[:2]])
     return {node: {name: values[node] for name, values in measures.items()} for node in graph}
 
 
@@ -58,33 +56,35 @@ def betweenness(weights):
     Walking back, the dependency of a source on a neuron is, summed over the neurons of the next layer that it leads to,
     the share of their shortest paths it carries times (1 + their own dependency): Brandes (2001), theorem 6.  Sources
     are handled in batches of bounded memory.  Where shortest paths are unique, their number is 1 and the sum a scatter.
-    Sources with two paths that double precision cannot tell apart are done again by `ExactPaths`.
+    A source is done again by `ExactPaths` where double precision cannot tell which of its paths are shortest, be it
+    that they tie or that a long edge hides the rest; only paths of exactly equal length share a pair.
     weights: one [out, in] or [networks, out, in] tensor per layer of connections, on one device; zero is no edge.
     Returns one float64 tensor [neurons] or [networks, neurons] per layer, inputs and outputs (always 0) included.
-    Raises InputError if a weight is NaN or infinite, or so small or large that 1/|w| is no double.
+    Raises InputError as `edge_lengths` does.
     """
     if weights[0].dim() == 2:
         return [layer[0] for layer in betweenness([matrix.unsqueeze(0) for matrix in weights])]
-    steps = distances(weights)  # no edge: infinitely long
-    networks, _, inputs = steps[0].shape
-    sizes = [inputs, *(distance.shape[1] for distance in steps)]
-    total = [steps[0].new_zeros(networks, size) for size in sizes]
-    roads_per_source = max((distance.numel() for distance in steps[1:]), default=1)
+    distances = edge_lengths(weights)  # no edge: infinitely long
+    networks, _, inputs = distances[0].shape
+    sizes = [inputs, *(distance.shape[1] for distance in distances)]
+    total = [distances[0].new_zeros(networks, size) for size in sizes]
+    roads_per_source = max((distance.numel() for distance in distances[1:]), default=1)
     if networks > 1 and roads_per_source > BATCH_NUMBERS:  # large networks one by one
         alone = [betweenness([matrix[k] for matrix in weights]) for k in range(networks)]
         return [torch.stack(layer) for layer in zip(*alone)]
     sources_at_once = min(max(1, BATCH_NUMBERS // roads_per_source), max(sizes))
     room = max(BATCH_NUMBERS, sources_at_once * networks * max(sizes))
-    buffer = steps[0].new_empty(room)  # made once: fresh memory costs more than sums
-    # Sums of up to L = len(steps) rounded terms are wrong by at most L eps / 2 of their value; twice this suffices.
-    tolerance = 4 * len(steps) * torch.finfo(torch.double).eps
+    buffer = distances[0].new_empty(room)  # made once: fresh memory costs more than sums
+    # rounding moves a sum of L terms by at most L eps / 2 of it, so a difference of L eps is real; the rest is margin
+    tolerance = 4 * len(distances) * torch.finfo(torch.double).eps
     exact = None
-    for layer in range(len(steps) - 1):
+    for layer in range(len(distances) - 1):
         for start in range(0, sizes[layer], sources_at_once):
-            lengths = steps[layer].mT[:, start : start + sources_at_once]
-            dependencies, unsure = _dependencies(lengths, steps[layer + 1 :], tolerance, buffer)
+            lengths = distances[layer].mT[:, start : start + sources_at_once]
+            dependencies, unsure = _dependencies(lengths, distances[layer + 1 :], tolerance, buffer)
             if unsure.any():
-                exact = exact or ExactPaths(strengths(weights), tolerance)
+                if exact is None:
+                    exact = ExactPaths(strengths(weights), tolerance)
                 network, source = unsure.cpu().numpy().nonzero()
                 corrected = exact.dependencies(layer, network, start + source)
                 for dependency, values in zip(dependencies, corrected):
@@ -103,8 +103,8 @@ def _dependencies(lengths, distances, tolerance, buffer):
     distances: [networks, out, in] of each step from there on.
     tolerance: relative difference from which on two lengths are surely in the right order.
     buffer: room for [networks, sources, in], and more to be faster.
-    Returns [networks, sources, neurons] for each layer but the last, and [networks, sources], whether a source has two
-    paths that may be equally short.  Its dependencies are not to be used.
+    Returns dependencies, [networks, sources, neurons] for each layer but the last, and `unsure`, a boolean
+    [networks, sources]: a second path may be as short as the shortest, and the dependencies of this source be wrong.
     """
     steps = []
     unsure = torch.zeros(lengths.shape[:-1], dtype=torch.bool, device=lengths.device)

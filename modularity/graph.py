@@ -5,8 +5,8 @@ import torch
 
 from mlp import InputError
 
-FARTHEST = 1e300
-"""Length of the longest edge: a million of them in a row still have a finite length in double precision."""
+LONGEST = 1e300
+"""Length 1/|w| of the longest edge: of a path of millions, the length is still finite in double precision."""
 
 
 def neuron_graph(weights):
@@ -14,7 +14,7 @@ def neuron_graph(weights):
 
     weights: one [out, in] tensor per layer of connections; a weight of exactly zero (pruned) is no edge.
     Returns a DiGraph with nodes (layer, index), layer 0 being the inputs.  Nodes carry `layer`; edges carry
-    `weight` = |w|, a strength, and `distance` = 1/|w|, a length.  Raises InputError as `distances` does.
+    `weight` = |w|, a strength, and `distance` = 1/|w|, a length.  Raises InputError as `edge_lengths` does.
     """
     import networkx  # here, for most scripts do without
 
@@ -22,7 +22,7 @@ def neuron_graph(weights):
     widths = [weights[0].shape[1], *map(len, weights)]
     for layer, width in enumerate(widths):
         graph.add_nodes_from(((layer, index) for index in range(width)), layer=layer)
-    for layer, (strength, distance) in enumerate(zip(strengths(weights), distances(weights))):
+    for layer, (strength, distance) in enumerate(zip(strengths(weights), edge_lengths(weights))):
         present = strength.nonzero(as_tuple=True)
         targets, sources = (places.tolist() for places in present)  # torch stores [out, in]
         edges = zip(sources, targets, strength[present].tolist(), distance[present].tolist())
@@ -76,21 +76,19 @@ def strengths(weights):
     return [matrix.detach().double().abs() for matrix in weights]
 
 
-def distances(weights):
+def edge_lengths(weights):
     """1/|w| in double precision, per layer; infinite where there is no edge.
 
-    Raises InputError if a weight is NaN or infinite, or if sums of 1/|w| would leave the range of double precision.
+    Raises InputError if a weight is NaN, infinite, or of a size beyond 1e-300 to 1e300 (zero is fine): sums of 1/|w|
+    would leave the range of double precision, and edges would be missing.
     """
-    per_layer = [1 / strength for strength in strengths(weights)]
-    for layer, (weight, distance) in enumerate(zip(weights, per_layer), 1):
-        too_weak = ((distance > FARTHEST) & (weight != 0)).any()
-        too_strong = (distance < 1 / FARTHEST).any()
-        if too_weak or too_strong:
-            raise InputError(
-                f"the weights into layer {layer} hold values beyond {1 / FARTHEST:g} to {FARTHEST:g}; scale all weights, "
-                "or set the smallest to 0"
-            )
-    return per_layer
+    lengths = []
+    for layer, strength in enumerate(strengths(weights), 1):
+        length = 1 / strength
+        if ((length > LONGEST) & (strength > 0)).any() or (length < 1 / LONGEST).any():
+            raise InputError(f"weights into layer {layer} are beyond 1e-300 to 1e300; set tiny ones to 0, or scale all")
+        lengths.append(length)
+    return lengths
 
 
 def strongest_edges(weights, nodes, per_layer):
