@@ -37,8 +37,9 @@ class ExactPaths:
         self.largest = max(strength.max() for strength in self.strengths)
         _, exponent = math.frexp(self.largest)
         largest_e = exponent - MANTISSA_BITS
-        self.unit_bits = largest_e + 2 * MANTISSA_BITS * self.layers + (2 * self.layers).bit_length()
-        self.steps = {}
+        enough = largest_e + 2 * MANTISSA_BITS * self.layers + (2 * self.layers).bit_length()
+        self.unit_bits = max(0, enough)  # q: the unit is 1 or smaller
+        self.distinct_steps = {}
 
     def dependencies(self, layer, network, source):
         """Brandes's dependencies of sources of one layer on the neurons between them and the last layer.
@@ -59,7 +60,7 @@ class ExactPaths:
             paths = summed(carried, roads.source, roads.target, (len(network), outs))
             steps.append((roads, carried / paths[roads.source, roads.target], ins))
             reached = paths > 0
-            rank = numpy.zeros(paths.shape, int)
+            rank = numpy.zeros(paths.shape, numpy.int64)
             rank[roads.source, roads.target] = ranks
         dependencies = [numpy.zeros(paths.shape)]
         for roads, share, ins in reversed(steps):
@@ -71,8 +72,9 @@ class ExactPaths:
         """How much further than the nearest neuron of its layer each neuron is from its source, rounded to a double.
 
         A part that all paths share, however long, is thus left out before it could swallow all that comes after.
-        lengths: whole numbers, ascending.  rank: [sources, neurons], places in `lengths`.  reached: where there is one.
-        Returns [sources, neurons].
+        lengths: whole numbers, ascending.  rank: [sources, neurons], places in `lengths`.
+        reached: boolean [sources, neurons], whether a path leads there; `rank` means nothing where none does.
+        Returns [sources, neurons], infinite where no path leads.
         """
         nearest = numpy.where(reached, rank, len(lengths)).min(1)
         source, _ = reached.nonzero()
@@ -106,9 +108,9 @@ class ExactPaths:
         Returns the shortest `Roads`, lengths of roads, ascending, and the place of each shortest road among them.
         """
         source, target, via = contenders
-        if step not in self.steps:
-            self.steps[step] = self.distinct(self.strengths[step])
-        step_lengths, step_rank = self.steps[step]
+        if step not in self.distinct_steps:
+            self.distinct_steps[step] = self.distinct(self.strengths[step])
+        step_lengths, step_rank = self.distinct_steps[step]
         # each sum, too, is made once
         sums = rank[source, via] * len(step_lengths) + step_rank[network[source], target, via]
         sums, place = numpy.unique(sums, return_inverse=True)
@@ -128,8 +130,8 @@ class ExactPaths:
         """
         distinct, rank = numpy.unique(-strengths, return_inverse=True)
         mantissa, exponent = numpy.frexp(numpy.where(distinct < 0, -distinct, self.largest))
-        m = (mantissa * 2**MANTISSA_BITS).astype(int).astype(object)
-        e = (exponent.astype(int) - MANTISSA_BITS).astype(object)
+        m = (mantissa * 2**MANTISSA_BITS).astype(numpy.int64).astype(object)
+        e = (exponent - MANTISSA_BITS).astype(object)
         return numpy.left_shift(1, self.unit_bits - e) // m, rank.reshape(strengths.shape)
 
     def ranked(self, lengths):
@@ -138,7 +140,7 @@ class ExactPaths:
         ascending = lengths[order]
         larger = numpy.ones(len(lengths), bool)
         larger[1:] = numpy.diff(ascending) >= self.layers
-        rank = numpy.empty(len(lengths), int)
+        rank = numpy.empty(len(lengths), numpy.int64)
         rank[order] = larger.cumsum() - 1
         return ascending[larger], rank
 
