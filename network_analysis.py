@@ -27,7 +27,7 @@ MOST_NAMED = 50
 TOP = 5
 """Neurons of each layer in the printed table."""
 
-NETWORKX_WORK = 10**6
+NETWORKX_WORK = 3 * 10**5
 """Nodes times edges, over all networks, that networkx analyses in about a tenth of a second."""
 
 

@@ -1,8 +1,11 @@
 """Centrality: in-degree, out-degree and betweenness of every neuron, by networkx or many networks at once."""
 
+from fractions import Fraction
+
 import torch
 
-from modularity.graph import strengths
+from modularity.exact_paths import ExactPaths
+from modularity.graph import edge_lengths, strengths
 
 BATCH_NUMBERS = 2**20
 """Path lengths held at once by `betweenness`: 8 MiB, which stay in a processor's cache."""
@@ -12,15 +15,17 @@ def centralities(graph):
     """Weighted in-degree, out-degree and betweenness of every neuron of a `neuron_graph`, by networkx.
 
     in_degree, out_degree: sum of |w| over incoming, outgoing edges.
-    betweenness: fraction of the ordered pairs of other nodes whose shortest path by `distance` runs through the node,
-    equally short paths sharing the pair (Freeman 1977; Brandes 2001), divided by (n-1)(n-2) for n nodes.
+    betweenness: fraction of the ordered pairs of other nodes whose shortest path runs through the node, equally short
+    paths sharing the pair (Freeman 1977; Brandes 2001), divided by (n-1)(n-2) for n nodes.  The length of a path is the
+    sum of 1/|w| as exact fractions, because in double precision a long edge hides all shorter ones.
     Returns {node: {"in_degree": ..., "out_degree": ..., "betweenness": ...}}.
     """
     import networkx  # here, for most scripts do without
 
+    lengths = {(source, target): 1 / Fraction(weight) for source, target, weight in graph.edges(data="weight")}
     degrees = {"in_degree": graph.in_degree, "out_degree": graph.out_degree}
     measures = {name: dict(degree(weight="weight")) for name, degree in degrees.items()}
-    measures["betweenness"] = networkx.betweenness_centrality(graph, weight="distance", normalized=True)
+    measures["betweenness"] = networkx.betweenness_centrality(graph, weight=lambda *edge: lengths[edge[:2]])
     return {node: {name: values[node] for name, values in measures.items()} for node in graph}
 
 
@@ -45,31 +50,45 @@ def layered_centralities(weights):
 
 @torch.no_grad()
 def betweenness(weights):
-    """Shortest-path betweenness of every neuron, exactly as networkx defines it, by min-plus products.
+    """Shortest-path betweenness of every neuron, with lengths compared exactly.
 
     In a layered DAG the shortest distances from a layer to all later ones are min-plus matrix products, layer by layer.
     Walking back, the dependency of a source on a neuron is, summed over the neurons of the next layer that it leads to,
     the share of their shortest paths it carries times (1 + their own dependency): Brandes (2001), theorem 6.  Sources
-    are handled in batches of bounded memory.  Where shortest paths are unique, their number is 1 and the sum a scatter;
-    where two lengths are equal in double precision, paths are counted, so that they share the pair.
+    are handled in batches of bounded memory.  Where shortest paths are unique, their number is 1 and the sum a scatter.
+    A source is done again by `ExactPaths` where double precision cannot tell which of its paths are shortest, be it
+    that they tie or that a long edge hides the rest; only paths of exactly equal length share a pair.
     weights: one [out, in] or [networks, out, in] tensor per layer of connections, on one device; zero is no edge.
     Returns one float64 tensor [neurons] or [networks, neurons] per layer, inputs and outputs (always 0) included.
-    Raises InputError if a weight is NaN or infinite.
+    Raises InputError as `edge_lengths` does.
     """
-    distances = [1 / strength for strength in strengths(weights)]  # no edge: infinitely long
-    sizes = [distances[0].shape[-1], *(distance.shape[-2] for distance in distances)]
-    total = [distances[0].new_zeros(*distances[0].shape[:-2], size) for size in sizes]
-    networks = distances[0].shape[:-2].numel()
-    roads_per_source = max((networks * distance.shape[-2:].numel() for distance in distances[1:]), default=1)
+    if weights[0].dim() == 2:
+        return [layer[0] for layer in betweenness([matrix.unsqueeze(0) for matrix in weights])]
+    distances = edge_lengths(weights)  # no edge: infinitely long
+    networks, _, inputs = distances[0].shape
+    sizes = [inputs, *(distance.shape[1] for distance in distances)]
+    total = [distances[0].new_zeros(networks, size) for size in sizes]
+    roads_per_source = max((distance.numel() for distance in distances[1:]), default=1)
     if networks > 1 and roads_per_source > BATCH_NUMBERS:  # large networks one by one
         alone = [betweenness([matrix[k] for matrix in weights]) for k in range(networks)]
         return [torch.stack(layer) for layer in zip(*alone)]
     sources_at_once = min(max(1, BATCH_NUMBERS // roads_per_source), max(sizes))
     room = max(BATCH_NUMBERS, sources_at_once * networks * max(sizes))
     buffer = distances[0].new_empty(room)  # made once: fresh memory costs more than sums
+    # rounding moves a sum of L terms by at most L eps / 2 of it, so a difference of L eps is real; the rest is margin
+    tolerance = 4 * len(distances) * torch.finfo(torch.double).eps
+    exact = None
     for layer in range(len(distances) - 1):
-        for lengths in distances[layer].mT.split(sources_at_once, dim=-2):
-            dependencies = _dependencies(lengths, distances[layer + 1 :], buffer)
+        for start in range(0, sizes[layer], sources_at_once):
+            lengths = distances[layer].mT[:, start : start + sources_at_once]
+            dependencies, unsure = _dependencies(lengths, distances[layer + 1 :], tolerance, buffer)
+            if unsure.any():
+                if exact is None:
+                    exact = ExactPaths(strengths(weights), tolerance)
+                network, source = unsure.cpu().numpy().nonzero()
+                corrected = exact.dependencies(layer, network, start + source)
+                for dependency, values in zip(dependencies, corrected):
+                    dependency[unsure] = torch.from_numpy(values).to(dependency.device)
             for inner, dependency in enumerate(dependencies, layer + 1):
                 total[inner] += dependency.sum(-2)
     n = sum(sizes)
@@ -77,15 +96,18 @@ def betweenness(weights):
     return [pairs * scale for pairs in total]
 
 
-def _dependencies(lengths, distances, buffer):
+def _dependencies(lengths, distances, tolerance, buffer):
     """Brandes's dependencies of sources on the neurons between them and the last layer, where paths are unique.
 
-    lengths: [..., sources, neurons], distances from the sources to the first of these layers.
-    distances: [..., out, in] of each step from there on.  buffer: room for [..., sources, in], and more to be faster.
-    Returns [..., sources, neurons] for each layer but the last.
+    lengths: [networks, sources, neurons], distances from the sources to the first of these layers.
+    distances: [networks, out, in] of each step from there on.
+    tolerance: relative difference from which on two lengths are surely in the right order.
+    buffer: room for [networks, sources, in], and more to be faster.
+    Returns dependencies, [networks, sources, neurons] for each layer but the last, and `unsure`, a boolean
+    [networks, sources]: a second path may be as short as the shortest, and the dependencies of this source be wrong.
     """
     steps = []
-    first = lengths
+    unsure = torch.zeros(lengths.shape[:-1], dtype=torch.bool, device=lengths.device)
     for distance in distances:
         shortest, by_way_of = [], []
         for part in distance.split(max(1, len(buffer) // lengths.numel()), dim=-2):
@@ -94,8 +116,8 @@ def _dependencies(lengths, distances, buffer):
             torch.add(lengths.unsqueeze(-2), part.unsqueeze(-3), out=roads)
             nearest, previous = roads.min(-1)
             roads.scatter_(-1, previous.unsqueeze(-1), torch.inf)
-            if ((roads.amin(-1) == nearest) & nearest.isfinite()).any():
-                return _shared_dependencies(first, distances)
+            close = (roads.amin(-1) <= nearest * (1 + tolerance)) & nearest.isfinite()
+            unsure |= close.any(-1)
             shortest.append(nearest)
             by_way_of.append(previous)
         lengths, previous = torch.cat(shortest, -1), torch.cat(by_way_of, -1)
@@ -104,20 +126,4 @@ def _dependencies(lengths, distances, buffer):
     for reached, previous, size in reversed(steps):
         passed_on = reached * (1 + dependencies[0])
         dependencies.insert(0, passed_on.new_zeros(*passed_on.shape[:-1], size).scatter_add_(-1, previous, passed_on))
-    return dependencies[:-1]
-
-
-def _shared_dependencies(lengths, distances):
-    """As `_dependencies`, where several shortest paths may share a pair."""
-    paths = lengths.isfinite().double()
-    shares = []
-    for distance in distances:
-        roads = lengths.unsqueeze(-2) + distance.unsqueeze(-3)
-        lengths = roads.amin(-1)
-        carried = ((roads == lengths.unsqueeze(-1)) & roads.isfinite()) * paths.unsqueeze(-2)  # paths by way of each in
-        paths = carried.sum(-1)
-        shares.append(carried / paths.clamp(min=1).unsqueeze(-1))
-    dependencies = [torch.zeros_like(lengths)]
-    for share in reversed(shares):
-        dependencies.insert(0, (share * (1 + dependencies[0]).unsqueeze(-1)).sum(-2))
-    return dependencies[:-1]
+    return dependencies[:-1], unsure

@@ -6,13 +6,16 @@ import torch
 from mlp import InputError
 from mlp.strengths import connected_units
 
+LONGEST = 1e300
+"""Length 1/|w| of the longest edge: of a path of millions, the length is still finite in double precision."""
+
 
 def neuron_graph(weights):
     """The layered DAG of all input, hidden and output neurons.
 
     weights: one [out, in] tensor per layer of connections; a weight of exactly zero (pruned) is no edge.
     Returns a DiGraph with nodes (layer, index), layer 0 being the inputs.  Nodes carry `layer`; edges carry
-    `weight` = |w|, a strength, and `distance` = 1/|w|, a length.  Raises InputError if a weight is NaN or infinite.
+    `weight` = |w|, a strength, and `distance` = 1/|w|, a length.  Raises InputError as `edge_lengths` does.
     """
     import networkx  # here, for most scripts do without
 
@@ -20,12 +23,12 @@ def neuron_graph(weights):
     widths = [weights[0].shape[1], *map(len, weights)]
     for layer, width in enumerate(widths):
         graph.add_nodes_from(((layer, index) for index in range(width)), layer=layer)
-    for layer, strength in enumerate(strengths(weights)):
-        strength = strength.cpu()
-        targets, sources = strength.nonzero(as_tuple=True)  # torch stores [out, in]
-        edges = zip(sources.tolist(), targets.tolist(), strength[targets, sources].tolist())
-        for source, target, weight in edges:
-            graph.add_edge((layer, source), (layer + 1, target), weight=weight, distance=1 / weight)
+    for layer, (strength, distance) in enumerate(zip(strengths(weights), edge_lengths(weights))):
+        present = strength.nonzero(as_tuple=True)
+        targets, sources = (places.tolist() for places in present)  # torch stores [out, in]
+        edges = zip(sources, targets, strength[present].tolist(), distance[present].tolist())
+        for source, target, weight, length in edges:
+            graph.add_edge((layer, source), (layer + 1, target), weight=weight, distance=length)
     return graph
 
 
@@ -64,6 +67,21 @@ def strengths(weights):
         if not matrix.isfinite().all():
             raise InputError(f"the weights into layer {layer} hold NaN or infinite values; train the network again")
     return [matrix.detach().double().abs() for matrix in weights]
+
+
+def edge_lengths(weights):
+    """1/|w| in double precision, per layer; infinite where there is no edge.
+
+    Raises InputError if a weight is NaN, infinite, or of a size beyond 1e-300 to 1e300 (zero is fine): sums of 1/|w|
+    would leave the range of double precision, and edges would be missing.
+    """
+    lengths = []
+    for layer, strength in enumerate(strengths(weights), 1):
+        length = 1 / strength
+        if ((length > LONGEST) & (strength > 0)).any() or (length < 1 / LONGEST).any():
+            raise InputError(f"weights into layer {layer} are beyond 1e-300 to 1e300; set tiny ones to 0, or scale all")
+        lengths.append(length)
+    return lengths
 
 
 def strongest_edges(weights, nodes, per_layer):

@@ -1,3 +1,4 @@
+from fractions import Fraction
 from itertools import combinations, product
 
 import networkx
@@ -18,7 +19,7 @@ def test_equally_short_paths_share_the_pair():
 
 
 def betweenness_by_enumeration(weights):
-    """Every path of every pair of neurons, written out."""
+    """Every path of every pair of neurons, written out, with lengths as exact fractions."""
     sizes = [weights[0].shape[1], *map(len, weights)]
     nodes = [(layer, index) for layer, width in enumerate(sizes) for index in range(width)]
     total = dict.fromkeys(nodes, 0.0)
@@ -30,8 +31,8 @@ def betweenness_by_enumeration(weights):
             path = [first, *enumerate(middle, first[0] + 1), last]
             steps = [weights[layer][there][here].item() for (layer, here), (_, there) in zip(path, path[1:])]
             if all(steps):
-                paths[tuple(path)] = sum(1 / abs(step) for step in steps)
-        shortest = [path for path, length in paths.items() if length <= min(paths.values()) * (1 + 1e-12)]
+                paths[tuple(path)] = sum(1 / abs(Fraction(step)) for step in steps)
+        shortest = [path for path, length in paths.items() if length == min(paths.values())]
         for path in shortest:
             for node in path[1:-1]:
                 total[node] += 1 / len(shortest)
@@ -63,6 +64,96 @@ def test_centralities_equal_networkx_on_an_edge_list_of_the_same_weights(small_m
     expected = networkx.betweenness_centrality(graph, weight="weight")
     table = centralities(neuron_graph(small_model.weights))
     assert {node: row["betweenness"] for node, row in table.items()} == pytest.approx(expected, abs=1e-12)
+
+
+def betweenness_by_fractions(weights):
+    """networkx, on an edge list whose lengths are exact fractions: one list per layer."""
+    graph = networkx.DiGraph()
+    for layer, size in enumerate([weights[0].shape[1], *map(len, weights)]):
+        graph.add_nodes_from((layer, index) for index in range(size))
+    for layer, weight in enumerate(weights):
+        for target, source in weight.nonzero().tolist():
+            length = 1 / abs(Fraction(weight[target, source].item()))
+            graph.add_edge((layer, source), (layer + 1, target), length=length)
+    found = networkx.betweenness_centrality(graph, weight="length")
+    return [[found[node] for node in graph if node[0] == layer] for layer in range(len(weights) + 1)]
+
+
+def assert_both_engines_give(expected, weights):
+    for found in (betweenness(weights), by_networkx(weights)):
+        for layer, values in zip(found, expected, strict=True):
+            assert list(layer) == pytest.approx(values, rel=0, abs=1e-14)
+
+
+@pytest.mark.parametrize("pixel", [1.0, 1e-10, 1e-20, 1e-38, 1e-45])
+def test_a_long_edge_does_not_hide_the_edges_after_it(pixel):
+    # in -> a -> {b: strong, c: weak} -> out: every shortest path takes b
+    weights = [torch.tensor([[pixel]]), torch.tensor([[10.0], [0.1]]), torch.tensor([[1.0, 1.0]])]
+    assert_both_engines_give([[0], [3 / 12], [2 / 12, 0], [0]], weights)
+
+
+def test_paths_that_differ_by_less_than_rounding_do_not_tie():
+    # 1 / (1 + e) is convex in e, so that the way through the middle is shorter, by 2e^2 in 2
+    e = 2.0**-40
+    weights = [torch.tensor([[1 + 2 * e], [1 + e]], dtype=torch.double), torch.tensor([[1, 1 + e]], dtype=torch.double)]
+    assert_both_engines_give([[0], [0, 1 / 6], [0]], weights)
+
+
+@pytest.mark.parametrize("unit", [1 / 8, 0.0123, 1e-30, 1e30])
+def test_paths_of_equal_length_tie_whatever_the_unit(unit):
+    # 1/3 + 1/6 = 1/4 + 1/4 = 1/6 + 1/3, exactly, since a multiple of a number in single precision is a double
+    unit = torch.tensor(unit).double()
+    weights = [unit * torch.tensor([[3], [4], [6]]), unit * torch.tensor([[6, 4, 3]])]
+    assert_both_engines_give([[0], [1 / 36] * 3, [0]], weights)
+
+
+def test_equal_denormal_weights_tie():
+    denormal = 2.0**-149
+    weights = [torch.tensor([[denormal], [denormal], [2 * denormal]]), torch.tensor([[1.0, 1.0, denormal]])]
+    assert (weights[0] > 0).all()
+    assert_both_engines_give([[0], [1 / 24, 1 / 24, 0], [0]], weights)
+
+
+PALETTES = {
+    "4 bits": [*range(-8, 8)],
+    "4 bits, odd unit": [k * 0.0123 for k in range(-8, 8)],
+    "scales": [0, 1e-38, 2e-38, 1e-20, 1e-10, 0.3, 1.0, 1e10, 1e38],
+    "denormals": [0, 2.0**-149, 3 * 2.0**-149, 6 * 2.0**-149, 0.7, 1.0, 2.0],
+}
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.integers(1, 4), min_size=3, max_size=5),
+    st.sampled_from(list(PALETTES)),
+    st.lists(st.sampled_from([1, 1e-30, 1e30]), min_size=4, max_size=4),
+    st.integers(0, 10**6),
+)
+def test_both_engines_equal_exact_fractions(sizes, palette, layer_scales, seed):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.tensor(PALETTES[palette], dtype=torch.double)
+    weights = []
+    for into, out, scale in zip(sizes, sizes[1:], layer_scales):
+        weights.append(scale * values[torch.randint(len(values), (out, into), generator=generator)])
+    table = betweenness_by_enumeration(weights)
+    expected = [[table[layer, index] for index in range(size)] for layer, size in enumerate(sizes)]
+    assert_both_engines_give(expected, weights)
+
+
+def test_pixels_whose_weights_have_decayed_as_those_of_the_border_of_mnist():
+    weights = random_weights((40, 12, 10, 8, 3))
+    weights[0][:, :3] *= 1e-38
+    weights[0][:, 3] = 2.0**-149  # all equal
+    assert_both_engines_give(betweenness_by_fractions(weights), weights)
+
+
+@pytest.mark.parametrize("exponent", [-900, -200, 200, 900])
+def test_the_unit_of_all_weights_changes_nothing(exponent):
+    weights = [weight.double() for weight in random_weights((20, 12, 8, 6, 3), pruned=0.1)]
+    weights[0][:, ::3] *= 1e-20
+    weights[2] = weights[2].round()  # some ties
+    scaled = betweenness([weight * 2.0**exponent for weight in weights])
+    assert all(torch.equal(*pair) for pair in zip(scaled, betweenness(weights), strict=True))
 
 
 layered_sizes = st.lists(st.integers(1, 7), min_size=2, max_size=5)
@@ -97,6 +188,7 @@ def test_layered_engine_splits_ties_as_networkx_does(sizes, seed, pruned, levels
 @pytest.mark.parametrize("numbers", [1, 64, 1000])
 def test_batches_of_sources_change_nothing(monkeypatch, numbers):
     weights = random_weights((20, 6, 5, 4), pruned=0.2)
+    weights[0][:, ::3] *= 1e-38
     weights[1] = weights[1].round()  # some ties
     expected = betweenness(weights)
     monkeypatch.setattr(modularity.centrality, "BATCH_NUMBERS", numbers)
@@ -110,7 +202,7 @@ def test_memory_is_capped(monkeypatch):
     monkeypatch.setattr(
         modularity.centrality,
         "_dependencies",
-        lambda lengths, distances, buffer: largest.append(buffer.numel()) or original(lengths, distances, buffer),
+        lambda *arguments: largest.append(arguments[-1].numel()) or original(*arguments),
     )
     betweenness(random_weights((50, 10, 10, 3)))
     assert len(largest) > 5, "everything was done at once"
@@ -121,6 +213,7 @@ def test_memory_is_capped(monkeypatch):
 def test_networks_side_by_side_are_the_networks_alone(monkeypatch, numbers):
     monkeypatch.setattr(modularity.centrality, "BATCH_NUMBERS", numbers)
     networks = [random_weights((6, 5, 4, 3), seed, pruned=0.3) for seed in range(4)]
+    networks[1][0][:, 2] *= 1e-38
     networks[2] = [weight.sign() for weight in networks[2]]  # ties in one network only
     together = betweenness([torch.stack(matrices) for matrices in zip(*networks)])
     for k, weights in enumerate(networks):

@@ -48,6 +48,13 @@ def test_weights_that_are_not_finite_are_refused(value):
             measure([torch.ones(2, 2), torch.tensor([[1.0, value]])])
 
 
+@pytest.mark.parametrize("value", [5e-324, 1e-301, 1e301])
+def test_weights_without_a_length_in_double_precision_are_refused(value):
+    for measure in (neuron_graph, betweenness):
+        with pytest.raises(InputError, match="layer 2 are beyond 1e-300 to 1e300"):
+            measure([torch.ones(2, 2), torch.tensor([[1.0, value]], dtype=torch.double)])
+
+
 def test_strongest_edges_between_some_nodes():
     weights = [torch.full((2, 3), 9.0), torch.tensor([[1.0, -3.0], [2.0, 0.0]]), torch.tensor([[0.5, 0.25]])]
     nodes = {layer: [(layer, index) for index in range(size)] for layer, size in ((1, 2), (2, 2), (3, 1))}
