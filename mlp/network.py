@@ -95,9 +95,9 @@ class Network:
             raise InputError(f"{self.name}: reads images of {shape}, which no --dataset has; {NO_IMAGES}")
         if outputs > MOST_CLASSES:
             raise InputError(f"{self.name}: has {outputs} outputs, and no --dataset so many classes; {NO_IMAGES}")
-        unknown = f"does not say on which images it was trained, and what its {outputs} outputs stand for"
-        remedy = "name their classes in order with --classes, and other images than those of MNIST with --dataset"
-        raise InputError(f"{self.name}: {unknown}; {remedy}")
+        remedy = "name them with --dataset, as in --dataset mnist"
+        remedy += f", and unless it says what its {outputs} outputs stand for, their classes in order with --classes"
+        raise InputError(f"{self.name}: does not say on which images it was trained; {remedy}")
 
     def refuse_other_images(self):
         """Raise InputError if it reads images of another size than those of its DataSet."""
@@ -176,8 +176,8 @@ def _data(path, about, model, classes, dataset, normalisation):
     """The DataSet of a checkpoint: what it says itself, or else what is given, as for `load_records`."""
     reads_digits = prod(model.architecture.input_shape) == prod(DataSet(DEFAULT_DATA_SET, ()).shape)
     says_classes = "classes" in about or "digits" in about
-    is_older = says_classes and "dataset" not in about  # than other data sets
-    if dataset is None and about.get("dataset") is None and (is_older or classes and reads_digits):
+    # checkpoints that name classes alone are older than other data sets; what an owner left open is not guessed
+    if dataset is None and "dataset" not in about and (says_classes or classes and reads_digits):
         dataset = DEFAULT_DATA_SET
     name = _data_set(path, about, dataset)
     given = _normalisation(path, about, normalisation)

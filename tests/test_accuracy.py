@@ -191,7 +191,7 @@ def test_three_outputs_are_not_digits_unless_somebody_says_so(tmp_path):
     for script in (ABLATION, "are_modules_specialized.py", "are_modules_upstream_downstream.py"):
         refused = call(script, tmp_path / "mnist012.pt", "--figures-dir", tmp_path)
         assert refused.returncode == 2
-        assert "what its 3 outputs stand for; name their classes in order with --classes" in refused.stderr
+        assert "--dataset mnist, and unless it says what its 3 outputs stand for, their classes" in refused.stderr
         refused = call(script, tmp_path / "iris.pt", "--classes", "0-2", "--figures-dir", tmp_path)
         assert refused.returncode == 2
         assert "images of 4" in refused.stderr and "network_analysis.py" in refused.stderr

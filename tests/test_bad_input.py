@@ -228,8 +228,9 @@ def test_counts_of_networks(refusal, option, value):
 def test_networks_that_cannot_be_compared(refusal, tmp_path):
     places = ["--figures-dir", tmp_path]
     save_checkpoint(tmp_path / "a.pt", initial_model((784, 4, 3), 0), classes=(3, 5, 7))
-    message = refusal(SIMILARITY, tmp_path / "a.pt", "--least-accuracy", "0.99", *places)
-    assert "--least-accuracy 0.99: no network reads more than" in message
+    done = call(SIMILARITY, tmp_path / "a.pt", "--least-accuracy", "0.99", *places)
+    assert done.returncode == 2
+    assert "--least-accuracy 0.99: no network reads more than" in done.stderr.splitlines()[-1]
     for sizes, about in (
         ((784, 5, 3), {"classes": (3, 5, 7)}),
         ((784, 4, 3), {"classes": (3, 5, 8)}),
@@ -341,9 +342,11 @@ class TestCheckpoints:
         assert "3,5,7" in message
 
     def test_more_outputs_than_classes(self, refusal, script, tmp_path):
-        torch.save(initial_model((784, 4, 10), 0).state_dict(), tmp_path / "network.pt")
-        assert "10 outputs" in refusal(script, tmp_path / "network.pt")
-        assert "10 outputs" in refusal(script, tmp_path / "network.pt", "--classes", "1,2")
+        torch.save(initial_model((784, 20, 10), 0).state_dict(), tmp_path / "network.pt")
+        places = tmp_path / "network.pt", "--figures-dir", tmp_path
+        if script not in ("network_analysis.py", CLUSTERING):  # which need no images, and so no classes
+            assert "what its 10 outputs stand for" in refusal(script, *places)
+        assert "10 outputs" in refusal(script, *places, "--classes", "1,2")
 
     @pytest.mark.parametrize("options", [[], ["--classes", "0,1"], ["--classes", "1"], ["--dataset", "fashion"]])
     def test_one_output(self, refusal, script, tmp_path, options):
@@ -413,7 +416,7 @@ class TestCheckpoints:
 @pytest.mark.parametrize(
     "inputs, dataset, sentence",
     [
-        (784, None, "does not say on which images it was trained; name them with --dataset"),
+        (784, None, "does not say on which images it was trained; name them with --dataset, as in --dataset mnist"),
         (100, "mnist", "reads images of 100 and those of mnist are 1 x 28 x 28; leave the data set out, because none"),
     ],
     ids=["of nobody knows what", "of another size"],
