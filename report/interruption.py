@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from multiprocessing import active_children
 from pathlib import Path
 
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no SIGHUP
@@ -48,8 +49,6 @@ def end_interrupted(error, further=""):
     Returns the exit status that shells give to a program that a signal has ended: 128 and the signal's number.
     """
     ignore_signals()
-    from multiprocessing import active_children  # not before a signal can be heard
-
     # Ctrl-C reaches them by itself, since a terminal sends it to all; a signal that is sent to this process does not
     for process in active_children():
         process.terminate()
