@@ -20,13 +20,15 @@ def test_what_is_interrupted_is_not_half_written(tmp_path, failure):
 def test_two_who_write_one_file_do_not_meet(tmp_path):
     """Not even where both have one process id, as in two containers that share a volume."""
     path = tmp_path / "results.csv"
-    with replacing(path) as slow:
-        slow.write_text("half")
+    with replacing(path) as slow, open(slow, "w") as file:
+        file.write("half")
+        file.flush()
         with replacing(path) as quick:
             quick.write_text("whole")
+        file.write(" and the rest")
+        file.flush()
         assert path.read_text() == "whole"
-        slow.write_text("half, and the rest")
-    assert path.read_text() == "half, and the rest"
+    assert path.read_text() == "half and the rest"
     assert list(tmp_path.iterdir()) == [path]
 
 
