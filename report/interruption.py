@@ -52,8 +52,9 @@ def end_interrupted(error, further=""):
     # Ctrl-C reaches them by itself, since a terminal sends it to all; a signal that is sent to this process does not
     for process in active_children():
         process.terminate()
+    script = Path(sys.argv[0]).name
     with suppress(OSError):  # the terminal may be closed
-        print(f"\n{Path(sys.argv[0]).name}: interrupted; every file is as it was, or complete{further}", file=sys.stderr)
+        print(f"\n{script}: interrupted; every file is as it was, or complete{further}", file=sys.stderr)
     return 128 + getattr(error, "number", signal.SIGINT)
 
 

@@ -39,7 +39,8 @@ def save_results(stem, rows, record):
             columns = dict.fromkeys(key for row in rows for key in row)
             writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n")
             writer.writeheader()
-            writer.writerows({key: None if value != value else value for key, value in row.items()} for row in rows)
+            for row in rows:
+                writer.writerow({key: None if value != value else value for key, value in row.items()})
     with replacing(stem.with_suffix(".json")) as temporary:
         lines = ",\n".join(map(strict_json, rows))  # a row per line
         temporary.write_text(f'{{"record": {strict_json(record, indent=1)},\n"rows": [\n{lines}\n]}}\n', encoding="utf-8")

@@ -8,7 +8,10 @@ SPELLED = {"±": "+-", "−": "-", "–": "-", "—": "-", "×": "x", "…": "..
 
 
 def spelled(error):
-    """What Python calls for characters that a stream cannot encode: what to print in their place, and where to go on."""
+    """What Python calls for characters that a stream cannot encode.
+
+    Returns what to print in their place, and the position after them.
+    """
     unknown = error.object[error.start : error.end]
     return "".join(SPELLED.get(character, "?") for character in unknown), error.end
 
