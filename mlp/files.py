@@ -6,6 +6,7 @@ import math
 import os
 import tempfile
 from pathlib import Path
+from uuid import uuid4
 
 from mlp import InputError
 
@@ -22,7 +23,9 @@ def writable_folder(path):
 def replacing(path):
     """A temporary path beside `path` that takes its place if the block succeeds, and vanishes if it does not."""
     path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")  # keeps the suffix, which tells savefig the format
+    # Random, because processes of two containers that share a folder can have one process id.  A file that `tempfile`
+    # makes could be read by its owner alone.  The end of the name tells savefig the format.
+    temporary = path.with_name(f".{uuid4().hex}-{path.name}")
     try:
         with _named_failure(path):
             yield temporary

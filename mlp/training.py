@@ -59,6 +59,8 @@ def refuse_more_than_memory(needed, architecture, networks, device):
     """Raise InputError if networks that take `memory_needed` would not fit in memory, before any of them is made."""
     if device.type == "cuda":
         available, _ = torch.cuda.mem_get_info(device)
+    elif not hasattr(os, "sysconf"):  # on Windows nobody can be asked without a further package
+        return
     else:
         available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > 0.8 * available:

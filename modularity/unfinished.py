@@ -174,6 +174,8 @@ def _own_folder(path):
     with suppress(OSError):  # which writable_folder puts in words
         path.mkdir(mode=0o700, parents=True)
     writable_folder(path)
+    if not hasattr(os, "getuid"):  # Windows has neither user ids nor these permissions
+        return
     found = path.stat()
     if found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise InputError(f"{path}: others can write there; delete it, or take their permission away")

@@ -37,6 +37,6 @@ def processor():
     """The kind of processor: those of another kind may round otherwise."""
     makers = []
     with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         makers = [line.split(":")[1].strip() for line in lines if line.startswith("vendor_id")]
     return ", ".join([platform.machine(), *makers[:1], torch.backends.cpu.get_cpu_capability()])

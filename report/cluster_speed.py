@@ -61,7 +61,7 @@ def running_scheduler(folder):
                 raise InputError("no scheduler could be started; pip install -r requirements-cluster.txt")
             time.sleep(0.1)
             with suppress(OSError, ValueError):  # it is not there yet, or half of it is
-                address = json.loads(file.read_text())["address"]
+                address = json.loads(file.read_text(encoding="utf-8"))["address"]
         yield process, file, address
 
 

@@ -21,7 +21,8 @@ from mlp.strengths import KERNEL_NORMS
 from modularity.cluster import Cluster
 from modularity.unfinished import begin, until_success
 from modularity.versions import REPOSITORY
-from report.interruption import say_interrupted
+from report.interruption import end_interrupted, ignore_signals
+from report.terminal import print_what_can_be_shown
 
 SPELLED_CLASSES = ",".join(map(str, DEFAULT_CLASSES))
 UNFINISHED = REPOSITORY / "unfinished"
@@ -160,6 +161,7 @@ class Parser(argparse.ArgumentParser):
 def run(main, argv=None):
     """Call a script's main; bad input becomes one sentence on stderr and exit status 2."""
     script = Path(sys.argv[0]).name
+    print_what_can_be_shown()
     torch.set_num_threads(1)  # what can use more cores is divided into tasks
     torch.backends.cudnn.allow_tf32 = False  # a GPU rounds as a processor does
     torch.backends.cudnn.deterministic = True
@@ -174,9 +176,10 @@ def run(main, argv=None):
     except BrokenPipeError:  # the reader of stdout has seen enough, as head does; all files are written by then
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except KeyboardInterrupt:
-        say_interrupted(unfinished.how_to_go_on() if unfinished else "")
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        sys.exit(end_interrupted(error, unfinished.how_to_go_on() if unfinished else ""))
+    finally:
+        ignore_signals()  # all is done or said; one that comes now would make a traceback of Python's last steps
 
 
 # The types of the options' values: each takes the text of the option and says what is wrong with it.
@@ -316,7 +319,7 @@ def scheduler(text):
     if re.fullmatch(ADDRESS, text):
         return text
     try:
-        address = json.loads(Path(text).read_text())["address"]
+        address = json.loads(Path(text).read_text(encoding="utf-8"))["address"]
         if not re.fullmatch(ADDRESS, address):
             raise ValueError
     except OSError:
@@ -345,6 +348,11 @@ def checkpoint_name(data, stage="", kind="mlp"):
     return f"{kind}_{data.name}{''.join(map(str, data.classes))}{stage}.pt"
 
 
+def as_text(path):
+    """A path or a part of one as text that can be written anywhere, which Python's own is not in an ASCII locale."""
+    return os.fsencode(path).decode("utf-8", errors="replace")
+
+
 def selected_networks(path, args):
     """The networks of a checkpoint that the command line selects, and what the checkpoint says about them all.
 
@@ -357,7 +365,7 @@ def selected_networks(path, args):
             load_networks(path)  # a network of one output has a sentence of its own
         raise InputError(f"argument --classes/--digits: '{args.classes[0]}' {SINGLE_CLASS}")
     default = checkpoint_name(DataSet(args.dataset or DEFAULT_DATA_SET, args.classes or DEFAULT_CLASSES))
-    path, name = path or REPOSITORY / "mlp" / default, path.stem if path else "trained"
+    path, name = path or REPOSITORY / "mlp" / default, as_text(path.stem) if path else "trained"
     networks, about = load_records(path, args.classes, args.dataset, name, args.normalise)
     networks = [replace(network, norm=getattr(args, "kernel_norm", "sum")) for network in networks]
     if args.network is not None:
@@ -380,7 +388,7 @@ def selected_conditions(args):
         taken = {BASELINE, ALL, CONTROL, *(network.condition for network in networks)}
         for network in found:
             clash = network.condition in taken
-            networks.append(replace(network, condition=f"{network.condition} ({path})") if clash else network)
+            networks.append(replace(network, condition=f"{network.condition} ({as_text(path)})") if clash else network)
         abouts.append(about)
     refuse_twins(networks)
     return networks, abouts

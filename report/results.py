@@ -34,14 +34,16 @@ def save_results(stem, rows, record):
     In the CSV, what a row lacks, and NaN for what is not defined, are empty cells.  In the JSON all that is not a
     finite number is null, since strict JSON has no word for it.
     """
-    with replacing(stem.with_suffix(".csv")) as temporary, open(temporary, "w", newline="") as file:
-        columns = dict.fromkeys(key for row in rows for key in row)
-        writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: None if value != value else value for key, value in row.items()} for row in rows)
+    with replacing(stem.with_suffix(".csv")) as temporary:
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
+            columns = dict.fromkeys(key for row in rows for key in row)
+            writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n")
+            writer.writeheader()
+            for row in rows:
+                writer.writerow({key: None if value != value else value for key, value in row.items()})
     with replacing(stem.with_suffix(".json")) as temporary:
         lines = ",\n".join(map(strict_json, rows))  # a row per line
-        temporary.write_text(f'{{"record": {strict_json(record, indent=1)},\n"rows": [\n{lines}\n]}}\n')
+        temporary.write_text(f'{{"record": {strict_json(record, indent=1)},\n"rows": [\n{lines}\n]}}\n', encoding="utf-8")
 
 
 class Cells(string.Formatter):

@@ -22,7 +22,7 @@ SIZES = ["small", pytest.param("full", marks=pytest.mark.long)]
 
 
 def table(path):
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

@@ -14,6 +14,7 @@ import modularity.unfinished
 import report.options
 from mlp import InputError
 from mlp.data import DataSet
+from mlp.files import replacing
 from modularity import versions
 from modularity.tasks import mapped
 from modularity.unfinished import begin, until_success
@@ -91,6 +92,17 @@ def test_a_run_deletes_only_what_is_its_own(work):
     work([0, 1, 2])
     work([1], fail=False)
     assert work([0, 1, 2]) == ([0, 1, 2], [1])
+
+
+def test_what_was_half_written_is_deleted_with_the_rest(work):
+    """As by a process that was killed while it wrote."""
+    work([0])
+    (place,) = work.folder.iterdir()
+    with replacing(place) as temporary:
+        temporary.write_bytes(b"whole")
+    temporary.write_bytes(b"half")
+    assert work([0], fail=False) == ([0], [0])
+    assert not work.folder.exists()
 
 
 def test_a_folder_that_another_run_deletes_is_made_again(work):
@@ -213,6 +225,15 @@ def test_a_folder_of_others_is_not_read(work, capfd):
     assert work([0]) == ([0], [0])
     assert re.search("note: .*others can write there; delete it", capfd.readouterr().err)
     assert work.folder.exists()
+
+
+def test_where_there_are_no_user_ids_nobody_is_asked_for_one(work, monkeypatch, capfd):
+    """As on Windows, which says of each folder that all can write there."""
+    monkeypatch.delattr(os, "getuid")
+    work([0])
+    work.folder.chmod(0o777)
+    assert work([0]) == ([0], [])
+    assert "note:" not in capfd.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written_loses_no_work(work, capfd):
