@@ -1,6 +1,7 @@
 """What docs/clusterability.md says."""
 
 import statistics
+from itertools import chain
 
 from pages.cells import (
     FIGURES,
@@ -22,6 +23,21 @@ from modularity.rows import grouped, mean_interval
 from modularity.significance import beyond_all
 
 NOT_JUDGED = "small", "complete"
+COMPUTED_AGAIN = {"clusterability": "clusterability_l2"}
+"""Where networks with an L2 penalty were computed again, whose n-cuts once counted clusters of next to no weight as 0."""
+
+
+def study_table(folder, name):
+    """The rows of a table of a folder; those of networks with an L2 penalty as they were computed again."""
+    rows = table(FIGURES / folder / name)
+    if folder not in COMPUTED_AGAIN:
+        return rows
+    again = [line for line in table(FIGURES / COMPUTED_AGAIN[folder] / name) if has_l2(line)]
+    return [line for line in rows if not has_l2(line)] + again
+
+
+def has_l2(line):
+    return "l2" in line["condition"].split(", ")
 
 
 def below_shuffles(rows, null):
@@ -30,7 +46,7 @@ def below_shuffles(rows, null):
 
 def clusterability_table(graph, folder="clusterability"):
     """A line per condition: n-cut, what shuffled copies have, z and how many networks are clearly below them."""
-    rows = [line for line in table(FIGURES / folder / "clusterability.csv") if line["graph"] == graph]
+    rows = [line for line in study_table(folder, "clusterability.csv") if line["graph"] == graph]
     for group in grouped(rows, "condition"):
         cells = [group[0]["condition"], spread_of(group, "n_cut", 3)]
         for null in ("layer", "layer_nonzero"):
@@ -42,17 +58,18 @@ def clusterability_table(graph, folder="clusterability"):
 def accuracies_of(folder):
     """The mean test accuracy of each condition."""
     accuracies = {}
-    for about in record(FIGURES / folder / "clusterability.json")["checkpoints"]:
+    folders = [folder, *([COMPUTED_AGAIN[folder]] if folder in COMPUTED_AGAIN else [])]
+    checkpoints = [record(FIGURES / where / "clusterability.json")["checkpoints"] for where in folders]
+    for about in chain(*checkpoints):
         for network, test in zip(about["networks"], about["record"]["test"]):
-            accuracies.setdefault(network["condition"], []).append(test["accuracy"])
-    return {condition: f"{number(100 * statistics.mean(values))} %" for condition, values in accuracies.items()}
+            accuracies.setdefault(network["condition"], {})[test["network"]] = test["accuracy"]
+    return {name: f"{number(100 * statistics.mean(values.values()))} %" for name, values in accuracies.items()}
 
 
 def here_table():
     """As `published_clusterability_table`, of the networks here."""
-    folder = FIGURES / "clusterability"
     accuracies = accuracies_of("clusterability")
-    rows = [line for line in table(folder / "clusterability.csv") if line["graph"] == "with pixels"]
+    rows = [line for line in study_table("clusterability", "clusterability.csv") if line["graph"] == "with pixels"]
     for group in grouped(rows, "condition"):
         condition = group[0]["condition"]
         mean = number(statistics.mean(float(line["layer_mean"]) for line in group), 3)
@@ -65,7 +82,7 @@ def here_table():
 
 def gap_table(graph, folder="clusterability"):
     """A line per condition: the gap between its n-cut and that of its copies, under each null."""
-    lines = [line for line in table(FIGURES / folder / "clusterability_tests.csv") if line["graph"] == graph]
+    lines = [line for line in study_table(folder, "clusterability_tests.csv") if line["graph"] == graph]
     for group in grouped(lines, "condition"):
         of_null = {line["shuffle"]: line for line in group}
         cells = [group[0]["condition"], group[0]["seeds"], number(group[0]["n_cut"], 3)]
@@ -82,10 +99,40 @@ def clusterability_sentences():
     gap = interval_of(primary, "gap_", 3, "+")
     share = f"{number(-100 * float(primary['gap_share']), 0)} %"
     yield f"by {gap}, {share} of theirs (p = {p_value(float(primary['p']))}, {primary['seeds']} seeds)"
-    sides = [
-        sum(float(line["adjusted_p"]) <= 0.05 and line["direction"] == side for line in others) for side in ("-1", "1")
-    ]
-    yield f"Of {len(others)} other tests, {sides[0]} lie below their copies and {sides[1]} above"
+    others = [line for line in others if not has_l2(line)]
+    yield f"Of {len(others)} other tests of networks without an L2 penalty, {' and '.join(sides(others))}"
+    yield from clusters_of_nothing_sentences()
+
+
+def sides(tests):
+    """'21 lie below their copies', '9 above': by their corrected p."""
+    below, above = (
+        sum(float(line["adjusted_p"]) <= 0.05 and line["direction"] == side for line in tests) for side in ("-1", "1")
+    )
+    return f"{below} lie below their copies", f"{above} above"
+
+
+def clusters_of_nothing_sentences():
+    """What was computed again, and what it had been."""
+    for graph in ("with pixels", "without pixels"):
+        lines = {}
+        for folder in ("clusterability", COMPUTED_AGAIN["clusterability"]):
+            for line in table(FIGURES / folder / "clusterability_tests.csv"):
+                if (line["graph"], line["condition"], line["shuffle"]) == (graph, "unpruned, l2", "layer"):
+                    lines[folder] = f"{number(line['n_cut'], 3)}, {interval_of(line, 'gap_', 3, '+')}"
+        yield row(graph, *lines.values())
+    strength = [gap("unpruned, l2", "strength", digits=1, graph=graph) for graph in ("with pixels", "without pixels")]
+    yield "the gaps of unpruned ones, {} and {}, are not".format(*(shown.split(" ")[0] for shown in strength))
+    (layer,) = (
+        line
+        for line in study_table("clusterability", "clusterability_tests.csv")
+        if (line["graph"], line["condition"], line["shuffle"]) == ("with pixels", "unpruned, l2", "layer")
+    )
+    assert number(float(layer["gap_share"])) == "0.01"
+    yield "less* clustered than their copies, by a hundredth of the n-cut"
+    published = published_values("Filan et al. 2021")[FACTORS, "MNIST, pruned, L2 5e-5, 12 clusters", "n-cut"]
+    shown = (number(published[key], 3) for key in ("value", "spread"))
+    yield "whose n-cut of {} varies by {} from network to network".format(*shown)
 
 
 PUBLISHED_KINDS = (
@@ -230,14 +277,14 @@ def gap(condition, null="layer", folder="clusterability", digits=3, graph="with 
     key = (graph, condition, null)
     (line,) = (
         line
-        for line in table(FIGURES / folder / "clusterability_tests.csv")
+        for line in study_table(folder, "clusterability_tests.csv")
         if (line["graph"], line["condition"], line["shuffle"]) == key
     )
     return interval_of(line, "gap_", digits, "+")
 
 
 def networks_of(condition, folder="clusterability", graph="with pixels"):
-    rows = table(FIGURES / folder / "clusterability.csv")
+    rows = study_table(folder, "clusterability.csv")
     return [line for line in rows if (line["graph"], line["condition"]) == (graph, condition)]
 
 
