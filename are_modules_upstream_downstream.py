@@ -13,7 +13,7 @@ import numpy
 
 from mlp import InputError
 from mlp.files import writable_folder
-from mlp.network import BASELINE, refuse_different
+from mlp.network import BASELINE, refuse_different, refuse_without_images
 from modularity.accuracy import readings_of
 from modularity.agreement import ALL_MEASURES, DRAWN, GROUPS, agreement_contrasts, agreement_rows, averaged
 from modularity.agreement import cluster_rows, dropouts, hyperparameters, measured_partitions, modularity_row
@@ -45,13 +45,14 @@ def parse_args(argv):
 def main(argv=None):
     args = parse_args(argv)
     networks, abouts = selected_conditions(args)
+    refuse_without_images(networks, args.data_dir)
     refuse_different(networks)
-    images, _ = networks[0].load(False, args.data_dir)
     refuse_unfit_workers(args.jobs, [networks[0].data], args.data_dir, (False,))
     figures = writable_folder(args.figures_dir)
     readings = readings_of(networks, args.data_dir, args.device, args.jobs)
     note_poor_readings(networks, readings)
     accuracies = [reading.accuracy for reading in readings]
+    images, _ = networks[0].load(False, args.data_dir)
     compared = len(similarity_images(networks[0].model, images))
     trained, accuracies = accurate(networks, accuracies, args.least_accuracy)
     drawn = extremes(trained)

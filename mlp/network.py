@@ -90,7 +90,7 @@ class Network:
         if self.data.name is not None:
             return
         reads, outputs = self.model.architecture.input_shape, len(self.data.classes)
-        if not any(map(self._reads, DATA_SETS)):
+        if not self._reads_a_data_set():
             shape = " x ".join(map(str, reads))
             raise InputError(f"{self.name}: reads images of {shape}, which no --dataset has; {NO_IMAGES}")
         if outputs > MOST_CLASSES:
@@ -101,19 +101,23 @@ class Network:
 
     def refuse_other_images(self):
         """Raise InputError if it reads images of another size than those of its DataSet."""
-        if self.data.name and not self._reads(self.data.name):
+        if self.data.name and not self._reads(self.data):
             shapes = self.model.architecture.input_shape, self.data.shape
             its, theirs = (" x ".join(map(str, shape)) for shape in shapes)
             wrong = f"reads images of {its} and those of {self.data.name} are {theirs}"
             remedy = "name its own --dataset, or save it without one"
-            if not any(map(self._reads, DATA_SETS)):
+            if not self._reads_a_data_set():
                 remedy = f"leave the data set out, because none here has such images; {NO_IMAGES}"
             raise InputError(f"{self.name}: {wrong}; {remedy}")
 
-    def _reads(self, name):
-        """Whether the images of a data set have the size that it reads."""
-        reads, given = self.model.architecture.input_shape, DataSet(name, ()).shape
+    def _reads(self, data):
+        """Whether the images of a DataSet have the size that it reads."""
+        reads, given = self.model.architecture.input_shape, data.shape
         return reads == given if self.model.architecture.convolutions else prod(reads) == prod(given)
+
+    def _reads_a_data_set(self):
+        """Whether the images of any data set have the size that it reads."""
+        return any(self._reads(DataSet(name, ())) for name in DATA_SETS)
 
     def rescaled(self):
         """The same network in its canonical form."""

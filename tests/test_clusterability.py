@@ -61,6 +61,27 @@ def test_shuffles_that_change_nothing_are_no_finding(tmp_path, capsys):
     assert numpy.isclose(rows[0]["n_cut"], rows[0]["layer_mean"])
 
 
+@pytest.mark.parametrize("exponent", [-100, -27, 100])
+def test_a_study_is_the_same_in_whatever_unit_weights_are(exponent):
+    """Multiplied by 1e-30 to 1e30: n-cuts, clusters and z.  By powers of 2, which round nothing away."""
+    model = initial_model((20, 12, 8, 4), 3)
+    other = initial_model((20, 12, 8, 4), 3)
+    with torch.no_grad():
+        model.weights[0][:, 5] *= 1e-9  # a dead input
+        model.weights[1][2:4] *= 0
+        for weight, own in zip(other.weights, model.weights):
+            weight.copy_(own * 2.0**exponent)
+    networks = [Network(one, DataSet(None, (0, 1, 2, 3))) for one in (model, other)]
+    expected, found = clustered(networks, 4, 5, 0, 1, WITH_PIXELS)
+    assert found["labels"].tolist() == expected["labels"].tolist()
+    assert found["labels"][5] == -1
+    rows = [network_row(*pair, WITH_PIXELS) for pair in zip(networks, (expected, found))]
+    for key, value in rows[0].items():
+        if key != "n_cut_as_published":  # which the unit changes
+            same = pytest.approx(value, rel=1e-6, nan_ok=True) if isinstance(value, float) else value
+            assert rows[1][key] == same, key
+
+
 @pytest.mark.parametrize("null", ["layer", "layer_nonzero", "strength"])
 def test_each_copy_is_that_of_its_key(null):
     """However keys are grouped; and each is a shuffle that is clustered."""

@@ -117,7 +117,9 @@ def test_ablation_writes_a_row_per_candidate(workshop, readme_network, analysis,
         assert float(row["drop"]) == pytest.approx(sum(drops) / 3)
         assert all(float(row[f"low_{d}"]) <= float(row[f"accuracy_{d}"]) <= float(row[f"high_{d}"]) for d in (3, 5, 7))
     printed = ablation.stdout.splitlines()
-    assert [line.split()[0] for line in printed[2 : len(rows) + 3]] == ["intact", *(row["neuron"] for row in rows)]
+    accuracy, _saved, _header, *lines = printed
+    assert accuracy.startswith("accuracy, unpruned: ")
+    assert [line.split()[0] for line in lines[: len(rows) + 1]] == ["intact", *(row["neuron"] for row in rows)]
     assert printed[-1].startswith(f"Verdict: of {len(rows)} candidates")
     assert figures_are_there(workshop / "figures", "ablation_per_digit")
 

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from mlp.architecture import convolutional
 from mlp.data import DataSet
 from mlp.model import MLP, initial_model
-from mlp.network import Network
+from mlp.network import Network, stacked_strengths
 from mlp.strengths import DEAD, connected_units, strengths_of
+from modularity.candidates import indegree_nobetween_candidates, null_modules
+from modularity.centrality import layered_centralities
 
 
 def network_with(weights):
@@ -101,3 +103,40 @@ def test_a_channel_that_has_decayed_is_dead():
         network.model.weights[0][2].mul_(1e-20)
         network.model.weights[1][:, 2].mul_(1e-20)
     assert network.living.tolist() == [place != 2 for place in range(12)]
+
+
+def without_unit(weights, layer, place):
+    """The weights of the network that never had a hidden unit."""
+    weights = list(weights)
+    keep = [other for other in range(len(weights[layer - 1])) if other != place]
+    weights[layer - 1] = weights[layer - 1][keep]
+    weights[layer] = weights[layer][:, keep]
+    return weights
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_dead_neurons_are_neither_candidates_nor_in_nulls(seed):
+    """Candidates and nulls are those of the network that never had the dead neuron."""
+    weights = [weight.abs() + 0.01 for weight in random_weights((6, 5, 4, 3), seed)]
+    whole = network_with(without_unit(weights, 1, 3))
+    weights[0][3] *= 1e-20
+    weights[1][:, 3] *= 1e-20
+    found = {}
+    for network in (whole, network_with(weights)):
+        table = layered_centralities(stacked_strengths([network]))[0]
+        candidates = {"both": indegree_nobetween_candidates(table)}
+        _, _, matched, same_rule = null_modules(network, candidates, 2, 1000, torch.Generator())["both"]
+        hidden = [(layer, place) for layer, width in ((1, network.model.sizes[1]), (2, 4)) for place in range(width)]
+        dead = [] if network is whole else [(1, 3)]
+        names = dict(zip([node for node in hidden if node not in dead], range(8)))
+        found[network] = (
+            [names[node] for node in candidates["both"]],
+            {
+                counts: {tuple(names[hidden[place]] for place in module.nonzero().flatten()) for module in group}
+                for counts, (group, _) in matched.items()
+            },
+            {counts: [names[hidden[place]] for place in places] for counts, places in same_rule.items()},
+        )
+    expected, decayed_one = found.values()
+    assert decayed_one == expected
+    assert len(expected[0]) > 0
