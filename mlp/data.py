@@ -123,7 +123,7 @@ class DataSet:
     def normalised(self, images):
         """Images as networks read them: (pixel - mean) / sd, by channel.
 
-        images: [n, channels * height * width] in 0..1.  Returns a tensor of the same shape; the images stay as they are.
+        images: [n, channels * height * width] in 0..1; they stay as they are.  Returns a tensor of the same shape.
         """
         if not self.normalisation:
             return images

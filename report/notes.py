@@ -39,8 +39,8 @@ def note_poor_readings(networks, readings):
             )
         else:
             note(
-                f"{said}, and guessing the most frequent class gives {100 * first.chance:.1f} %; was it trained on these "
-                "images, on these classes in this order, and with ReLU between layers in the order of the file? "
+                f"{said}, and guessing the most frequent class gives {100 * first.chance:.1f} %; was it trained on "
+                "these images, on these classes in this order, and with ReLU between layers in the order of the file? "
                 "docs/own_network.md says what is assumed"
             )
 
@@ -77,6 +77,6 @@ def note_dead_units(networks):
             hidden = sum(group[0]["network"].model.hidden_sizes)
             count = f"{dead[0]}" if len(dead) == 1 else f"{min(dead)} to {max(dead)}"
             note(
-                f"{count} of {hidden} hidden units of {group[0]['condition']} are dead: none of their weights reaches "
+                f"{count} of {hidden} hidden units of {group[0]['condition']} are dead, pruned away or without a weight of "
                 f"{DEAD:g} of the mean of its matrix; they are in no graph, cluster, null or list of candidates"
             )

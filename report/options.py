@@ -301,7 +301,7 @@ def normalisation(text):
             wanted = "a mean and a standard deviation, as in 0.1307/0.3081"
             raise argparse.ArgumentTypeError(f"'{part}' in '{text}' is not {wanted}") from None
         if sd == 0:
-            raise argparse.ArgumentTypeError(f"'{part}' in '{text}' divides by 0; give the standard deviation of pixels")
+            raise argparse.ArgumentTypeError(f"'{part}' in '{text}' divides by 0; give the deviation of pixels")
         pairs.append((mean, sd))
     return tuple(pairs)
 

@@ -43,7 +43,8 @@ def save_results(stem, rows, record):
                 writer.writerow({key: None if value != value else value for key, value in row.items()})
     with replacing(stem.with_suffix(".json")) as temporary:
         lines = ",\n".join(map(strict_json, rows))  # a row per line
-        temporary.write_text(f'{{"record": {strict_json(record, indent=1)},\n"rows": [\n{lines}\n]}}\n', encoding="utf-8")
+        content = f'{{"record": {strict_json(record, indent=1)},\n"rows": [\n{lines}\n]}}\n'
+        temporary.write_text(content, encoding="utf-8")
 
 
 class Cells(string.Formatter):

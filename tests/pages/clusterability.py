@@ -24,7 +24,7 @@ from modularity.significance import beyond_all
 
 NOT_JUDGED = "small", "complete"
 COMPUTED_AGAIN = {"clusterability": "clusterability_l2"}
-"""Where networks with an L2 penalty were computed again, whose n-cuts once counted clusters of next to no weight as 0."""
+"""Where networks with an L2 penalty were computed again, because n-cuts once counted clusters of no weight as 0."""
 
 
 def study_table(folder, name):
