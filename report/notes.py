@@ -76,7 +76,6 @@ def note_dead_units(networks):
         if any(dead):
             hidden = sum(group[0]["network"].model.hidden_sizes)
             count = f"{dead[0]}" if len(dead) == 1 else f"{min(dead)} to {max(dead)}"
-            note(
-                f"{count} of {hidden} hidden units of {group[0]['condition']} are dead, pruned away or without a weight of "
-                f"{DEAD:g} of the mean of its matrix; they are in no graph, cluster, null or list of candidates"
-            )
+            why = f"pruned away, or without a weight of {DEAD:g} of the mean of its matrix"
+            consequence = "they are in no graph, cluster, null or list of candidates"
+            note(f"{count} of {hidden} hidden units of {group[0]['condition']} are dead, {why}; {consequence}")
