@@ -131,7 +131,8 @@ def test_dead_units_are_counted(capsys):
             weight[:, 4] = 1e-20
     note_dead_units(networks)
     said = capsys.readouterr().err
-    assert said.startswith("note: 0 to 1 of 11 hidden units of trained are dead, pruned away, or without a weight of 1e")
+    start = "note: 0 to 1 of 11 hidden units of trained are dead, pruned away, or without a weight of 1e-06 of the mean"
+    assert said.startswith(start)
 
 
 @pytest.fixture(scope="module")
