@@ -52,12 +52,12 @@ def reading_of(network, data_dir, device):
     chance = labels.bincount().max().item() / len(labels)
     pixels, _ = replace(network.data, normalisation=()).load(False, data_dir, device)
     places = torch.linspace(0, len(labels) - 1, min(TRIED, len(labels)), device=labels.device).long()
+    some, of_these = pixels[places], labels[places]
     shares = {
-        name: _share_right(model, prepare(pixels[places]), labels[places])
-        for name, prepare in _other_images(network.data).items()
+        name: _share_right(model, prepare(some), of_these) for name, prepare in _other_images(network.data).items()
     }
     best = max(shares, key=shares.get)
-    suits = shares[best] >= _share_right(model, images[places], labels[places]) + BETTER
+    suits = shares[best] >= _share_right(model, images[places], of_these) + BETTER
     if not suits or shares[best] < chance + BEYOND_CHANCE:
         return Reading(accuracy, chance)
     return Reading(accuracy, chance, best, shares[best])

@@ -23,7 +23,11 @@ from modularity.rows import grouped, mean_interval
 from modularity.significance import beyond_all
 
 NOT_JUDGED = "small", "complete"
-COMPUTED_AGAIN = {"clusterability": "clusterability_l2"}
+COMPUTED_AGAIN = {
+    "clusterability": "clusterability_l2",
+    "clusterability_fashion": "clusterability_fashion_l2",
+    "clusterability_halves": "clusterability_halves_l2",
+}
 """Where networks with an L2 penalty were computed again, because n-cuts once counted clusters of no weight as 0."""
 
 

@@ -6,7 +6,7 @@ from itertools import product
 from pages.candidates import candidate_tests, points
 from pages.cells import FIGURES, interval, interval_of, number, p_value, published_values, row, spread_of
 from pages.cells import with_deviation
-from pages.clusterability import accuracies_of, below_shuffles, gap, gap_table, networks_of
+from pages.clusterability import accuracies_of, below_shuffles, gap, gap_table, networks_of, study_table
 from runs import table
 from scipy.stats import ttest_ind
 
@@ -42,7 +42,7 @@ def beside_table(folder):
     """Two lines per condition, here and published: accuracy, n-cut, that of `layer` copies, gap, how many lie below."""
     data, graph, source = DATA[folder]
     accuracies, published = accuracies_of(folder), published_values("Filan et al. 2021")
-    rows = [line for line in table(FIGURES / folder / "clusterability.csv") if line["graph"] == graph]
+    rows = [line for line in study_table(folder, "clusterability.csv") if line["graph"] == graph]
     for group in grouped(rows, "condition"):
         condition = group[0]["condition"]
         shuffled = number(statistics.mean(float(line["layer_mean"]) for line in group), 3)
@@ -138,8 +138,17 @@ def sentences_on_images():
     primary, *_ = table(FIGURES / "clusterability_fashion" / "clusterability_tests.csv")
     assert (primary["condition"], primary["shuffle"], primary["role"]) == ("pruned, dropout", "layer", "primary")
     yield f"by {interval_of(primary, 'gap_', 3, '+')} (p = {p_value(float(primary['p']))}, {primary['seeds']} seeds)"
-    cuts = [number(line["n_cut"], 1) for line in networks_of("unpruned, l2", "clusterability_fashion")]
-    yield f"have n-cuts of {', '.join(cuts[:-1])} and {cuts[-1]}"
+    for images, folder in (("clothes", "clusterability_fashion"), ("two halves", "clusterability_halves")):
+        for graph in (WITH_PIXELS, WITHOUT_PIXELS):
+            once = [
+                line
+                for line in table(FIGURES / folder / "clusterability_tests.csv")
+                if (line["graph"], line["condition"], line["shuffle"]) == (graph, "unpruned, l2", "layer")
+            ]
+            before = f"{number(once[0]['n_cut'], 3)}, {interval_of(once[0], 'gap_', 3, '+')}"
+            rows = networks_of("unpruned, l2", folder, graph)
+            mean = number(statistics.mean(float(line["n_cut"]) for line in rows), 3)
+            yield row(images, graph, before, f"{mean}, {gap('unpruned, l2', folder=folder, graph=graph)}")
     accuracy = accuracies_of("clusterability_halves")
     yield f"read {accuracy['pruned, dropout']} of the test images right, those without {accuracy['pruned']}"
 
