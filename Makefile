@@ -71,6 +71,7 @@ clusterability: filan
 	$(SEPARATELY) --recipe filan --dropout 0 --l1 5e-5 --networks 10 --save-dir mlp/filan_l1 --figures-dir figures/filan_l1
 	$(SEPARATELY) --recipe filan --dropout 0 --l2 5e-5 --networks 10 --save-dir mlp/filan_l2 --figures-dir figures/filan_l2
 	$(CLUSTERABLE) $(call FILES,$(FOUR)) $(call FILES,$(FOUR),_unpruned) --shuffles 20 --figures-dir figures/clusterability
+	$(CLUSTERABLE) $(call FILES,filan_l2) $(call FILES,filan_l2,_unpruned) --shuffles 20 --figures-dir figures/clusterability_l2
 	$(CLUSTERABLE) $(call FILES,$(DROPOUT_OR_NOT)) $(call FILES,$(DROPOUT_OR_NOT),_unpruned) --shuffles 20 --clusters 4 \
 		--figures-dir figures/clusterability_4
 	$(CLUSTERABLE) $(call FILES,$(FOUR)) $(call FILES,$(DROPOUT_OR_NOT),_unpruned) --shuffles 20 --rescale \
@@ -125,6 +126,7 @@ images: .venv/installed
 	$(ON) fashion --dropout 0 --l1 5e-5 --networks 5 --save-dir mlp/filan_fashion_l1 --figures-dir figures/filan_fashion_l1
 	$(ON) fashion --dropout 0 --l2 5e-5 --networks 5 --save-dir mlp/filan_fashion_l2 --figures-dir figures/filan_fashion_l2
 	$(CLUSTERABLE) $(call BOTH,$(call FOUR_OF,fashion),mlp_fashion) --shuffles 20 --figures-dir figures/clusterability_fashion
+	$(CLUSTERABLE) $(call BOTH,filan_fashion_l2,mlp_fashion) --shuffles 20 --figures-dir figures/clusterability_fashion_l2
 	$(CLUSTERABLE) $(call FILES,filan_fashion_dropout filan_fashion,,mlp_fashion) --shuffles 20 --rescale \
 		--figures-dir figures/clusterability_fashion_rescaled
 	$(ON) halves --networks 5 --save-dir mlp/filan_halves_dropout --figures-dir figures/filan_halves_dropout
@@ -132,6 +134,7 @@ images: .venv/installed
 	$(ON) halves --dropout 0 --l1 5e-5 --networks 5 --save-dir mlp/filan_halves_l1 --figures-dir figures/filan_halves_l1
 	$(ON) halves --dropout 0 --l2 5e-5 --networks 5 --save-dir mlp/filan_halves_l2 --figures-dir figures/filan_halves_l2
 	$(CLUSTERABLE) $(call BOTH,$(call FOUR_OF,halves),mlp_halves) --shuffles 20 --figures-dir figures/clusterability_halves
+	$(CLUSTERABLE) $(call BOTH,filan_halves_l2,mlp_halves) --shuffles 20 --figures-dir figures/clusterability_halves_l2
 	$(ON) halves-same --dropout 0 --networks 5 --save-dir mlp/filan_halves_same --figures-dir figures/filan_halves_same
 	$(CLUSTERABLE) $(call BOTH,filan_halves_same,mlp_halves-same) --shuffles 20 \
 		--figures-dir figures/clusterability_halves_same
