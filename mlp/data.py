@@ -137,8 +137,8 @@ class DataSet:
 
 
 def spelled_normalisation(normalisation):
-    """((0.1307, 0.3081),) -> '0.1307/0.3081', as --normalise takes it."""
-    return ",".join(f"{mean:g}/{sd:g}" for mean, sd in normalisation)
+    """((0.1307, 0.3081),) -> '0.1307/0.3081', as --normalise takes it, without rounding."""
+    return ",".join("/".join(repr(number).removesuffix(".0") for number in pair) for pair in normalisation)
 
 
 def are_normalisation(pairs):

@@ -208,16 +208,17 @@ def _data_set(path, about, chosen):
 
 def _normalisation(path, about, chosen):
     """How its images are normalised: what the checkpoint says, or else what was chosen."""
-    if "normalisation" not in about:
+    is_of_training = "networks" in about  # which says how images were normalised, if they were
+    if "normalisation" not in about and not is_of_training:
         return chosen
-    said = about["normalisation"]
+    said = about.get("normalisation", [])
     if not are_normalisation(said):
         raise InputError(f"{path}: what it says about its images is damaged; save it again")
     said = tuple(map(tuple, said))
     if chosen not in ((), said):
         remedy = "leave --normalise out, or name another checkpoint"
-        own = spelled_normalisation(said) or "none"
-        raise InputError(f"--normalise {spelled_normalisation(chosen)}: {path} says {own}; {remedy}")
+        own = f"normalised by {spelled_normalisation(said)}" if said else "not normalised"
+        raise InputError(f"--normalise {spelled_normalisation(chosen)}: images of {path} were {own}; {remedy}")
     return said
 
 

@@ -10,9 +10,10 @@ from modularity.tasks import mapped
 
 BEYOND_CHANCE = 0.1
 """Accuracy that a network should have beyond that of guessing."""
-BETTER = 0.01
-"""Accuracy that other images have to add to be named.  A network trained on normalised images may lose only two points
-on others, and yet other neurons matter there."""
+MUCH_BETTER, BETTER, ERRORS = 0.1, 0.01, 1 / 3
+"""Other images are named where they add as much accuracy as the first, or as the second if that is also a share of all
+errors as large as the third.  A network trained on normalised images may lose only two points on others, and yet other
+neurons matter there; a network that is pruned or noisy may win one point on others by accident."""
 TRIED = 2000
 """Test images, evenly spaced, on which other ways to prepare them are tried."""
 
@@ -57,7 +58,9 @@ def reading_of(network, data_dir, device):
         name: _share_right(model, prepare(some), of_these) for name, prepare in _other_images(network.data).items()
     }
     best = max(shares, key=shares.get)
-    suits = shares[best] >= _share_right(model, images[places], of_these) + BETTER
+    as_it_is = _share_right(model, images[places], of_these)
+    gained, errors = shares[best] - as_it_is, 1 - as_it_is
+    suits = gained >= MUCH_BETTER or (gained >= BETTER and gained >= ERRORS * errors)
     if not suits or shares[best] < chance + BEYOND_CHANCE:
         return Reading(accuracy, chance)
     return Reading(accuracy, chance, best, shares[best])

@@ -46,9 +46,9 @@ def candidate_limits(table, in_degree_quantile, betweenness_quantile):
     limits = {}
     for layer in range(1, max(layer for layer, _ in table)):
         neurons = [row for (its_layer, _), row in table.items() if its_layer == layer and row["in_degree"] != 0]
-        limits[layer] = tuple(
-            numpy.quantile([row[key] for row in neurons], at) if neurons else numpy.nan for key, at in quantiles.items()
-        )
+        limits[layer] = numpy.nan, numpy.nan
+        if neurons:
+            limits[layer] = tuple(numpy.quantile([row[key] for row in neurons], at) for key, at in quantiles.items())
     return limits
 
 
@@ -144,7 +144,7 @@ def null_modules(network, candidates, top_inputs, limit, generator):
 
     Candidates whose modules have as many neurons in each layer share nulls: "matched", all such modules or as many as
     `limit` random ones, the same for all rules, and "same_rule", the modules around hidden neurons that are no
-    candidates by the rule.  Dead neurons are in no module.
+    candidates by the rule.  Dead neurons are in neither.
     candidates: {rule: nodes}.  Returns {rule: (the `modules_by_rule` of all hidden neurons; [(place of the candidate,
     its counts per layer)]; for the counts of all rules {counts: (matched modules, whether these are all)}; and for
     those of its own {counts: places of the same rule})}.

@@ -7,7 +7,7 @@ import torch
 
 from mlp import InputError
 from mlp.seeds import derived_seed
-from mlp.strengths import connected_units
+from mlp.strengths import connected_units, without_dead
 from modularity.clustering import cuts_and_volumes, n_cut, n_cut_as_published, spectral_clusters
 from modularity.graph import inputs_reach_outputs, weight_adjacency, without_isolated
 from modularity.nulls import shuffle_weights
@@ -44,9 +44,9 @@ def layers_of(network, graph):
 
 
 def graph_weights(network, graph):
-    """The strengths that make a graph."""
+    """The strengths that make a graph, without units that are dead in it."""
     layers = layers_of(network, graph)
-    return network.strengths[layers[0] : layers[-1]]
+    return without_dead(network.strengths[layers[0] : layers[-1]])
 
 
 def hidden_labels(network, graph, labels):
@@ -138,8 +138,12 @@ def clusterings(weights, null, clusters, seed, keys, advance=lambda: None):
 
 
 def shuffled_copy(weights, null, seed, key):
-    """The copy that a seed and a key decide, as for `clusterings`."""
-    return shuffle_weights(weights, null, torch.Generator().manual_seed(derived_seed(seed, *key)))
+    """The copy that a seed and a key decide, as for `clusterings`, without units that are dead in it.
+
+    Shuffled together with the strengths of neurons, next to nothing can come to be all the weights of a neuron.
+    """
+    copy = shuffle_weights(weights, null, torch.Generator().manual_seed(derived_seed(seed, *key)))
+    return without_dead([weight.abs() for weight in copy])
 
 
 def first_copy(network, clusters, seed, graph):

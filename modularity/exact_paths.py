@@ -39,7 +39,6 @@ class ExactPaths:
         largest_e = exponent - MANTISSA_BITS
         enough = largest_e + 2 * MANTISSA_BITS * self.layers + (2 * self.layers).bit_length()
         self.unit_bits = max(0, enough)  # q: the unit is 1 or smaller
-        self.distinct_steps = {}
 
     def dependencies(self, layer, network, source):
         """Brandes's dependencies of sources of one layer on the neurons between them and the last layer.
@@ -108,11 +107,9 @@ class ExactPaths:
         Returns the shortest `Roads`, lengths of roads, ascending, and the place of each shortest road among them.
         """
         source, target, via = contenders
-        if step not in self.distinct_steps:
-            self.distinct_steps[step] = self.distinct(self.strengths[step])
-        step_lengths, step_rank = self.distinct_steps[step]
+        step_lengths, step_rank = self.distinct(self.strengths[step][network[source], target, via])
         # each sum, too, is made once
-        sums = rank[source, via] * len(step_lengths) + step_rank[network[source], target, via]
+        sums = rank[source, via] * len(step_lengths) + step_rank
         sums, place = numpy.unique(sums, return_inverse=True)
         before, last = numpy.divmod(sums, len(step_lengths))
         lengths, rank_of_sum = self.ranked(lengths[before] + step_lengths[last])

@@ -11,6 +11,7 @@ import scipy
 import torch
 
 from mlp import InputError
+from mlp.strengths import without_dead
 from modularity.clustering import spectral_clusters
 from modularity.communities import maximise_modularity
 from modularity.graph import weight_adjacency
@@ -29,7 +30,8 @@ def by_weights(network, images, k, seed):
 
 def by_weights_without_pixels(network, images, k, seed):
     """As `by_weights`, of the graph of hidden neurons and outputs only, which pixels, that all share, cannot tie up."""
-    return spectral_clusters(weight_adjacency(network.strengths[1:]), k, seed)[: sum(network.model.hidden_sizes)]
+    strengths = without_dead(network.strengths[1:])
+    return spectral_clusters(weight_adjacency(strengths), k, seed)[: sum(network.model.hidden_sizes)]
 
 
 def by_weights_of_equal_layers(network, images, k, seed):
@@ -48,7 +50,7 @@ def by_weights_locally(network, images, k, seed):
     A layer is divided into as many clusters as `by_weights` has in it.
     """
     weights, widths, sizes = network.strengths, network.model.hidden_sizes, network.model.sizes
-    around = [weight_adjacency(weights[layer : layer + 2]) for layer in range(len(widths))]
+    around = [weight_adjacency(without_dead(weights[layer : layer + 2])) for layer in range(len(widths))]
     middles = [slice(before, before + width) for before, width in zip(sizes, widths)]
     return _local_clusters(around, middles, _clusters_by_weights(network, k, seed), widths, seed)
 

@@ -69,7 +69,7 @@ def report(kind, error, traceback):
 
 
 sys.excepthook = report
-started = Path(getattr(sys.modules["__main__"], "__file__", None) or "")
-if started.resolve().parent == Path(__file__).resolve().parent.parent:
+started = getattr(sys.modules["__main__"], "__file__", None)
+if started and Path(started).resolve().parent == Path(__file__).resolve().parent.parent:
     # a script of this repository was started; a test, or a process that works for a script, keeps its own ways
     stop_by_signals()

@@ -28,21 +28,26 @@ def note_poor_readings(networks, readings):
         if reading.is_poor
     ]
     for group in grouped(poor, "condition", "other"):
-        first, several = group[0]["reading"], len(group) > 1
-        said = f"{group[0]['network'].name} reads {100 * first.accuracy:.1f} % of its test images right"
-        if several:
-            said += f", and {len(group) - 1} other(s) of {group[0]['condition']} as poorly"
+        first = group[0]["reading"]
+        name = group[0]["network"].name
+        if len(group) > 1:
+            name = f"each of {len(group)} networks of {group[0]['condition']}"
+        said = f"{name} reads {_range_of(line['reading'].accuracy for line in group)} of its test images right"
         if first.other:
-            note(
-                f"{said}; of {first.other} it would be {100 * first.other_accuracy:.1f} %, so that is likely what the "
-                "network was trained on"
-            )
+            better = _range_of(line["reading"].other_accuracy for line in group)
+            note(f"{said}, and of {first.other} it would be {better}; is that what it was trained on?")
         else:
             note(
                 f"{said}, and guessing the most frequent class gives {100 * first.chance:.1f} %; was it trained on "
                 "these images, on these classes in this order, and with ReLU between layers in the order of the file? "
                 "docs/own_network.md says what is assumed"
             )
+
+
+def _range_of(shares):
+    """'97.4 %', or '95.8 to 97.4 %'"""
+    shown = [f"{100 * share:.1f}" for share in sorted(shares)]
+    return f"{shown[0]} %" if shown[0] == shown[-1] else f"{shown[0]} to {shown[-1]} %"
 
 
 def print_readings(networks, readings):
@@ -77,5 +82,5 @@ def note_dead_units(networks):
             hidden = sum(group[0]["network"].model.hidden_sizes)
             count = f"{dead[0]}" if len(dead) == 1 else f"{min(dead)} to {max(dead)}"
             why = f"pruned away, or without a weight of {DEAD:g} of the mean of its matrix"
-            consequence = "they are in no graph, cluster, null or list of candidates"
+            consequence = "they are in no graph of weights, and in none of its clusters, nulls and candidates"
             note(f"{count} of {hidden} hidden units of {group[0]['condition']} are dead, {why}; {consequence}")

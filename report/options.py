@@ -32,6 +32,8 @@ LARGEST_SEED = 2**32 - 1
 MOST_DRAWS = 10_000
 """Random modules, shuffles or restarts that an option can ask for; more would outgrow time and memory."""
 MOST_JOBS = 1024
+SMALLEST_DEVIATION = 1e-6
+"""Of pixels, which have 256 values from 0 to 1."""
 WAIT = 60
 """Seconds for a worker to come, where none is."""
 SINGLE_CLASS = "is a single class; name two or more, as in 3,5,7"
@@ -300,8 +302,8 @@ def normalisation(text):
         except (ValueError, argparse.ArgumentTypeError):
             wanted = "a mean and a standard deviation, as in 0.1307/0.3081"
             raise argparse.ArgumentTypeError(f"'{part}' in '{text}' is not {wanted}") from None
-        if sd == 0:
-            raise argparse.ArgumentTypeError(f"'{part}' in '{text}' divides by 0; give the deviation of pixels")
+        if abs(sd) < SMALLEST_DEVIATION:
+            raise argparse.ArgumentTypeError(f"'{part}' in '{text}' divides by next to 0; give the deviation of pixels")
         pairs.append((mean, sd))
     return tuple(pairs)
 

@@ -116,8 +116,11 @@ def test_how_images_are_normalised_is_what_the_checkpoint_says_or_what_is_given(
         ((network,), _) = load_records(tmp_path / name, normalisation=given)
         assert network.data == DataSet("mnist", (3, 5), expected)
         assert network.untrained(0, 0).data == network.data
-    with pytest.raises(InputError, match="--normalise 0.5/0.5: .* says 0.1307/0.3081; leave --normalise out"):
+    with pytest.raises(InputError, match="--normalise 0.5/0.5: .* normalised by 0.1307/0.3081; leave --normalise out"):
         load_records(tmp_path / "says.pt", normalisation=other)
+    saved(tmp_path / "trained.pt", classes=(3, 5), networks=[{}])  # as train.py does, of images that are as they are
+    with pytest.raises(InputError, match="--normalise 0.5/0.5: .* were not normalised; leave --normalise out"):
+        load_records(tmp_path / "trained.pt", normalisation=other)
     with pytest.raises(InputError, match="--normalise 0.1307/0.3081,0.5/0.5: the images of mnist have 1 channel"):
         load_records(tmp_path / "silent.pt", normalisation=usual + other)
     for damaged in (3, "0.5/0.5", [3], [[0.5, 0]], [[0.5]], [["a", 1]], [[None, 1]], [[True, 1]], {"mean": 1}):

@@ -134,6 +134,25 @@ def clusters_of_nothing_sentences():
     )
     assert number(float(layer["gap_share"])) == "0.01"
     yield "less* clustered than their copies, by a hundredth of the n-cut"
+    copies = [
+        number(line["shuffled_n_cut"], 3)
+        for line in study_table("clusterability", "clusterability_tests.csv")
+        if (line["condition"], line["shuffle"]) == ("unpruned, l2", "strength")
+    ]
+    yield "the n-cuts of such copies fall to {} and {}".format(*copies)
+    by_their_formula = []
+    for graph in ("with pixels", "without pixels"):
+        n_cuts = [float(line["n_cut_as_published"]) for line in networks_of("unpruned, l2", graph=graph)]
+        by_their_formula.append(number(statistics.mean(n_cuts), 3))
+    yield "the authors' formula gives {} and {}".format(*by_their_formula)
+    shares = {True: [], False: []}
+    for path in FIGURES.glob("*/clusters.csv"):
+        for line in table(path):
+            shares[line["condition"] == "unpruned, l2"].append(float(line["volume_share"]))
+    assert 2e-8 < min(shares[False]) < 3e-8
+    yield "none has a cluster with less than 2e-08 of the weight of its graph"
+    assert 1e-34 < min(shares[True]) < 1e-33
+    yield "penalty went down to less than 1e-33"
     published = published_values("Filan et al. 2021")[FACTORS, "MNIST, pruned, L2 5e-5, 12 clusters", "n-cut"]
     shown = (number(published[key], 3) for key in ("value", "spread"))
     yield "whose n-cut of {} varies by {} from network to network".format(*shown)
