@@ -148,7 +148,7 @@ def part_of_no_mlp(state, strange):
             return f"{_shaped(name, state)} is {kind}; train a network without it"
     without = "{name: tensor for name, tensor in model.state_dict().items() if name not in " + f"{strange}}}"
     save = f'torch.save({without}, "mine.pt")'
-    mean, deviation = _normalisation(state, strange)
+    mean, deviation = _mean_and_deviation(state, strange)
     if mean:
         pairs = zip(state[mean].flatten().tolist(), state[deviation].flatten().tolist())
         option = "--normalise " + ",".join(f"{one:.6g}/{other:.6g}" for one, other in pairs)
@@ -164,7 +164,7 @@ def _shaped(name, state):
     return f"{name} {list(state[name].shape)}"
 
 
-def _normalisation(state, names):
+def _mean_and_deviation(state, names):
     """The names of the mean and the standard deviation of all channels, or of each, or (None, None)."""
     floats = [name for name in names if state[name].is_floating_point() and not state[name].is_meta]
     small = [name for name in floats if state[name].numel() <= 4]

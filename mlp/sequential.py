@@ -22,7 +22,6 @@ MONOTONIC = nn.Softmax, nn.LogSoftmax, nn.Sigmoid, nn.LogSigmoid, nn.Tanh
 """Activations that leave the largest output the largest, so that a network without them reads images as with them."""
 
 
-
 def network_of(module, input_shape, classes=None, dataset=None, normalise=()):
     """What a trained torch.nn.Sequential computes, as a Network that all functions here take.
 

@@ -121,7 +121,7 @@ class ExactPaths:
         return Roads(source[shortest], target[shortest], via[shortest]), lengths, ranks[shortest]
 
     def distinct(self, strengths):
-        """The whole lengths of edges, ascending, and the place of each edge's length among them.
+        """The whole lengths of edges that differ, shortest first, and the place of each edge's length among them.
 
         An edge of strength 0, which is none, comes last, as if it were the strongest.
         """

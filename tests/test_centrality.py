@@ -99,6 +99,16 @@ def test_paths_that_differ_by_less_than_rounding_do_not_tie():
     assert_both_engines_give([[0], [0, 1 / 6], [0]], weights)
 
 
+def test_layers_of_any_scale_are_compared_in_units_that_are_fine_enough():
+    """The same near tie behind a first layer of far smaller weights, which decides about nothing."""
+    e, scale = 2.0**-40, 2.0**400
+    first = torch.tensor([[1.0]], dtype=torch.double)
+    weights = [torch.tensor([[1 + 2 * e], [1 + e]], dtype=torch.double), torch.tensor([[1, 1 + e]], dtype=torch.double)]
+    expected = [[0], [3 / 12], [0, 2 / 12], [0]]
+    assert_both_engines_give(expected, [first, *(weight * scale for weight in weights)])
+    assert_both_engines_give(expected, [first * scale, *weights])
+
+
 @pytest.mark.parametrize("unit", [1 / 8, 0.0123, 1e-30, 1e30])
 def test_paths_of_equal_length_tie_whatever_the_unit(unit):
     # 1/3 + 1/6 = 1/4 + 1/4 = 1/6 + 1/3, exactly, since a multiple of a number in single precision is a double

@@ -21,7 +21,7 @@ from mlp.network import Network
 from mlp.seeds import derived_seed
 from modularity.clusterability import NULLS, WITH_PIXELS, WITHOUT_PIXELS, cluster_rows, clustered, clusterings
 from modularity.clusterability import first_copy, gap_tests, network_row, notes
-from modularity.clustering import n_cut, spectral_clusters
+from modularity.clustering import n_cut, n_cut_as_published, spectral_clusters
 from modularity.graph import weight_adjacency, without_isolated
 from modularity.nulls import shuffle_weights
 
@@ -75,6 +75,9 @@ def test_a_study_is_the_same_in_whatever_unit_weights_are(exponent):
     expected, found = clustered(networks, 4, 5, 0, 1, WITH_PIXELS)
     assert found["labels"].tolist() == expected["labels"].tolist()
     assert found["labels"][5] == -1
+    for network, result in zip(networks, (expected, found)):
+        by_formula = n_cut_as_published(weight_adjacency(network.strengths), result["labels"])
+        assert network_row(network, result, WITH_PIXELS)["n_cut_as_published"] == by_formula
     rows = [network_row(*pair, WITH_PIXELS) for pair in zip(networks, (expected, found))]
     for key, value in rows[0].items():
         if key != "n_cut_as_published":  # which the unit changes

@@ -218,6 +218,7 @@ DIFFERENCES = [
     ({"model": convolved(Layer(4, (3, 3)), Layer(2, pools=POOLED))}, "kernels or poolings"),
     ({"data": DataSet("mnist", (1, 8))}, "classes"),
     ({"data": DataSet("fashion", (8, 1))}, "data sets"),
+    ({"data": DataSet("mnist", (8, 1), ((0.5, 0.5),))}, "normalisation of images"),
     ({"init": "glorot"}, "initial weights"),
 ]
 

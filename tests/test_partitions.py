@@ -14,7 +14,7 @@ from modularity.candidates import neurons_of
 from modularity.clustering import spectral_clusters
 from modularity.communities import maximise_modularity
 from modularity.graph import weight_adjacency
-from modularity.partitions import CASPER, PARTITIONS, squared_correlations, sub_modules
+from modularity.partitions import CASPER, PARTITIONS, WEIGHTS, squared_correlations, sub_modules
 from modularity.similarity import MEASURES, similarities
 
 
@@ -60,6 +60,19 @@ def test_the_four_partitionings(divided, digit_images):
     activations = model.preactivations(digit_images[0])[:-1]
     similarity = squared_correlations(torch.cat(activations, 1).detach().numpy())
     assert labels["activations, global"].tolist() == spectral_clusters(similarity, 5, seed=0).tolist()
+
+
+@pytest.mark.parametrize("exponent", [-90, 60])
+def test_the_unit_of_weights_changes_no_clusters_of_weights(exponent):
+    """Multiplied by 1e-27 to 1e18, by powers of 2, which round nothing away."""
+    models = [initial_model((60, 12, 10, 3), seed=1) for _ in range(2)]
+    with torch.no_grad():
+        for weight in models[1].weights:
+            weight.mul_(2.0**exponent)
+    networks = [Network(model, DataSet(None, (0, 1, 2))) for model in models]
+    for name in ("weights, global", "weights, local", *WEIGHTS):
+        labels, others = (PARTITIONS[name](network, None, 4, 0).tolist() for network in networks)
+        assert labels == others, name
 
 
 def test_communities_by_similarity_are_those_of_each_layer(divided, digit_images):

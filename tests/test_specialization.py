@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -20,6 +21,7 @@ from modularity.specialization import (
     EXCESS,
     MEASURES,
     PRIMARY,
+    _driven,
     corrected,
     measured_parts,
     paired_tests,
@@ -289,3 +291,20 @@ def test_what_is_measured_of_parts_follows_from_their_lesions_and_images():
     assert {part["row"].get("matched_n", 0) for part in parts} >= {0, 19}
     assert statuses["tested"] > 10 and statuses["too small"] > 0
     assert len({part["row"]["change"] for part in parts if "change" in part["row"]}) > 40
+
+
+def test_images_that_drive_neurons_are_of_pixels_and_networks_read_them_normalised():
+    """A network that reads normalised images and one that reads pixels, which compute the same, like the same ones."""
+    mean, sd = 0.3, 0.2
+    plain = initial_model((784, 6, 5, 3), seed=2)
+    normalised = initial_model((784, 6, 5, 3), seed=2)
+    with torch.no_grad():
+        normalised.biases[0].copy_(plain.biases[0] + plain.weights[0].sum(1) * mean)
+        normalised.layers[0].weight.copy_(plain.weights[0] * sd)
+    members = torch.eye(5, dtype=torch.bool)
+    data = DataSet("mnist", (3, 5, 7))
+    expected = _driven(Network(plain, data), 2, members, 0, "cpu")
+    found = _driven(Network(normalised, replace(data, normalisation=((mean, sd),))), 2, members, 0, "cpu")
+    for values, others in zip(found, expected, strict=True):
+        torch.testing.assert_close(values, others, rtol=2e-2, atol=2e-2)
+    assert not torch.allclose(found[2], _driven(Network(normalised, data), 2, members, 0, "cpu")[2], rtol=2e-2)

@@ -13,6 +13,7 @@ from mlp.network import Network, stacked_strengths
 from mlp.strengths import DEAD, connected_units, strengths_of
 from modularity.candidates import indegree_nobetween_candidates, null_modules
 from modularity.centrality import layered_centralities
+from modularity.clusterability import WITHOUT_PIXELS, graph_weights, shuffled_copy
 
 
 def network_with(weights):
@@ -49,6 +50,35 @@ def test_units_of_next_to_no_weight_are_dead(factor, dead):
         gone[0][:, 2] = gone[0][3] = gone[1][:, 3] = 0
     for strength, expected in zip(strengths_of(weights, "sum"), gone, strict=True):
         assert torch.equal(strength, expected)
+
+
+def test_the_mean_counts_zeros():
+    """Of 12 weights, 6 pruned, the mean is a half: a unit of 0.6e-6 lives, and one of 0.4e-6 is dead."""
+    weights = [torch.tensor([[1.0, 0, 1, 1], [1, 1, 1, 0], [0, 0, 0, 0]]), torch.ones(2, 3)]
+    weights[1][:, 2] = 0
+    for strength, lives in ((0.6e-6, True), (0.4e-6, False)):
+        weights[0][2, 0] = strength
+        assert connected_units(strengths_of(weights, "sum"))[1].tolist() == [True, True, lives]
+
+
+def test_a_unit_may_be_dead_in_a_part_of_a_network():
+    """Without pixels, neurons that only read pixels are in no graph, be it that they pass on nothing or next to it."""
+    weights = [weight.abs() + 0.5 for weight in random_weights((6, 5, 4, 3))]
+    weights[1][:, 3] *= 1e-20
+    network = network_with(weights)
+    assert network.living.all()
+    assert connected_units(graph_weights(network, WITHOUT_PIXELS))[0].tolist() == [True, True, True, False, True]
+
+
+def test_copies_are_without_units_that_are_dead_in_them():
+    """A third of the weights is next to nothing, and shuffled copies have neurons of such weights alone."""
+    weights = [weight.abs() + 0.5 for weight in random_weights((40, 4, 40))]
+    weights[0][:, ::2] *= 1e-12
+    found = [connected_units(shuffled_copy(weights[::-1], "layer", 0, (seed,))) for seed in range(3)]
+    assert all(layer.all() for layers in found for layer in layers), "no such neurons where all have many weights"
+    narrow = [weights[0][:1], weights[1][:, :1]]
+    strengths = shuffled_copy(narrow, "layer", 0, (0,))
+    assert connected_units(strengths)[0].sum() == 20
 
 
 def test_of_living_units_the_smallest_weights_count():
