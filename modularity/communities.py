@@ -21,7 +21,7 @@ def maximise_modularity(adjacency, restarts, seed):
     numpy.fill_diagonal(adjacency, 0)
     total = adjacency.sum()
     labels = numpy.full(len(adjacency), -1)
-    if not total > 1e-15 * adjacency.size:
+    if not total > 0:
         return labels, numpy.nan
     alive = adjacency.sum(1) / total >= 1e-15
     inside = adjacency[alive][:, alive] / total

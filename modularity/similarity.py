@@ -9,6 +9,9 @@ RAW_MEASURES = "forward_cov", "forward_jac", "backward_jac", "backward_hess"
 MEASURES = tuple(f"{measure}{norm}" for measure in RAW_MEASURES for norm in ("", "_norm"))
 FAMILIES = {"upstream": MEASURES[:4], "downstream": MEASURES[4:]}
 
+CONSTANT, CANCELLED = 1e-12, 1e-14
+"""What is nothing but rounding: a difference of an activation from its mean of less than this share of the mean, and a
+difference of two sums of less than this share of the first."""
 BATCH_NUMBERS = 2**20
 """Products of Jacobians held at once: 8 MiB, which stay in a processor's cache."""
 GRADIENT_IMAGES, GRADIENT_BATCH, GRADIENT_NUMBERS = 1000, 64, 2**24
@@ -52,17 +55,17 @@ def similarity_images(model, images):
 
 
 def _zeros(model):
-    """Sums of nothing, float64: for each of RAW_MEASURES a matrix per hidden layer, and a vector per hidden layer."""
+    """Sums of nothing, float64: for each of RAW_MEASURES a matrix per hidden layer, and twice a vector per layer."""
     new = {"dtype": torch.double, "device": model.biases[0].device}
     sums = {measure: [torch.zeros(width, width, **new) for width in model.hidden_sizes] for measure in RAW_MEASURES}
-    return sums, [torch.zeros(width, **new) for width in model.hidden_sizes]
+    return sums, *([torch.zeros(width, **new) for width in model.hidden_sizes] for _ in range(2))
 
 
 def _sums_by_products(model, images):
     """The signed measures, not normalised, summed over images."""
     weights = [weight.double() for weight in model.weights]
     biases = [bias.double() for bias in model.biases]
-    sums, means = _zeros(model)
+    sums, means, weighted = _zeros(model)
     batches = images.split(max(1, BATCH_NUMBERS // max(model.sizes[1:]) ** 2))
     for batch in batches:  # means first: the mean of products minus the product of means would lose digits
         for mean, values in zip(means, propagate(weights, biases, batch.double().T)):
@@ -72,7 +75,8 @@ def _sums_by_products(model, images):
         hidden = [values.relu() for values in hidden]
         masks = [(activations > 0).double() for activations in hidden]
         for total, activations, mean in zip(sums["forward_cov"], hidden, means):
-            total += (activations - mean).T @ (activations - mean)
+            centred = _centred(activations, mean)
+            total += centred.T @ centred
         for total, gram in zip(sums["forward_jac"], _input_grams(weights, masks)):
             total += gram
         softmax = logits.softmax(1)
@@ -81,13 +85,14 @@ def _sums_by_products(model, images):
             average = torch.bmm(softmax.unsqueeze(1), jacobian).squeeze(1)
             sums["backward_jac"][layer] += jacobian.flatten(0, 1).T @ jacobian.flatten(0, 1)
             sums["backward_hess"][layer] += rooted.T @ rooted - average.T @ average
-    return sums
+            weighted[layer] += (rooted**2).sum(0)
+    return _without_rounding(sums, weighted)
 
 
 @torch.enable_grad()
 def _sums_by_gradients(model, images):
     """As `_sums_by_products`, by a pass backward for each hidden unit and each output."""
-    sums, means = _zeros(model)
+    sums, means, weighted = _zeros(model)
     weights, biases = ([parameter.detach() for parameter in own] for own in (model.weights, model.biases))
     at_once = GRADIENT_NUMBERS // (max(model.hidden_sizes) * images.shape[1])
     batches = images.to(weights[0].dtype).split(min(GRADIENT_BATCH, max(1, at_once)))
@@ -105,7 +110,7 @@ def _sums_by_gradients(model, images):
         *layers, _ = layers
         units = [map_means(activations) for activations in layers]  # [units, n]
         for layer, (own, mean) in enumerate(zip(units, means)):
-            centred = own.detach().double() - mean.unsqueeze(1)
+            centred = _centred(own.detach().double(), mean.unsqueeze(1))
             sums["forward_cov"][layer] += centred @ centred.T
             jacobian = [torch.autograd.grad(unit.sum(), pixels, retain_graph=True)[0] for unit in own]
             jacobian = torch.stack(jacobian).flatten(1).double()
@@ -120,7 +125,26 @@ def _sums_by_gradients(model, images):
             jacobian = jacobian.movedim(1, 0).flatten(1)
             sums["backward_jac"][layer] += jacobian @ jacobian.T
             sums["backward_hess"][layer] += rooted @ rooted.T - average @ average.T
-    return sums
+            weighted[layer] += (rooted**2).sum(1)
+    return _without_rounding(sums, weighted)
+
+
+def _centred(activations, mean):
+    """Activations less their mean; exactly 0 of a neuron that never varies, whatever its activations are."""
+    difference = activations - mean
+    return torch.where(difference.abs() > CONSTANT * mean, difference, 0)
+
+
+def _without_rounding(sums, weighted):
+    """The sums, with 0 for elements of the Hessian of which two equal terms left nothing but rounding.
+
+    weighted: the diagonal of the first term, [neurons], per hidden layer.
+    """
+    hessians = []
+    for hessian, diagonal in zip(sums["backward_hess"], weighted):
+        size = (diagonal.unsqueeze(1) * diagonal).sqrt()
+        hessians.append(torch.where(hessian.abs() > CANCELLED * size, hessian, 0))
+    return sums | {"backward_hess": hessians}
 
 
 def pair_group(measure, other):
@@ -155,5 +179,6 @@ def _output_jacobians(weights, masks):
 
 
 def _normalised(matrix):
-    scale = matrix.diagonal().clamp(min=0).sqrt().clamp(min=1e-12)
+    scale = matrix.diagonal().clamp(min=0).sqrt()
+    scale = torch.where(scale > 0, scale, torch.inf)  # rows of dead neurons become 0
     return matrix / scale / scale.unsqueeze(1)

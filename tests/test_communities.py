@@ -111,3 +111,12 @@ def test_rounding_may_break_the_symmetry():
     others, its_q = maximise_modularity(matrix, 10, seed=0)
     assert its_q == pytest.approx(q)
     assert others.tolist() == labels.tolist()
+
+
+@pytest.mark.parametrize("exponent", [-900, -60, 60, 900])
+def test_communities_are_the_same_in_whatever_unit_edges_are(exponent):
+    adjacency = numpy.kron(numpy.eye(2), numpy.ones((4, 4))) + 0.1
+    labels, q = maximise_modularity(adjacency, 3, 0)
+    others, other_q = maximise_modularity(adjacency * 2.0**exponent, 3, 0)
+    assert others.tolist() == labels.tolist() and set(labels) == {0, 1}
+    assert other_q == q > 0

@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 import modularity.similarity
 from mlp.model import MLP, initial_model
+from modularity.communities import maximise_modularity
 from modularity.similarity import MEASURES, RAW_MEASURES, pair_group, similarities
 
 
@@ -139,3 +140,50 @@ def test_pairs_of_measures():
     assert pair_group("backward_hess", "backward_jac_norm") == "DOWN"
     assert pair_group("forward_cov", "forward_cov_norm") == "NORM"
     assert pair_group("forward_jac", "backward_jac") == "CROSS"
+
+
+@pytest.mark.parametrize("exponent", [-60, -30, 40])
+def test_what_one_layer_gains_and_the_next_loses_changes_no_communities(exponent):
+    """The network computes the same, in neurons whose activations are 1e-18 to 1e12 times as large."""
+    images = torch.rand(200, 12, generator=torch.Generator().manual_seed(0))
+    found = []
+    for factor in (1.0, 2.0**exponent):
+        model = initial_model((12, 9, 8, 3), seed=1)
+        with torch.no_grad():
+            model.layers[0].weight.mul_(factor)
+            model.layers[0].bias.mul_(factor)
+            model.layers[1].weight.div_(factor)
+            model.biases[0][4] = -100 * factor  # dead
+            model.layers[0].weight[5] = 0
+            model.biases[0][5] = factor / 3  # never varies
+        matrices = similarities(model, images)
+        found.append({name: [maximise_modularity(one, 5, 0) for one in both] for name, both in matrices.items()})
+    for name in MEASURES:
+        for (labels, q), (others, other_q) in zip(found[0][name], found[1][name], strict=True):
+            assert others.tolist() == labels.tolist(), name
+            assert other_q == pytest.approx(q), name
+    assert found[1]["forward_jac"][0][0][4] == found[1]["forward_cov"][0][0][4] == -1
+    assert found[1]["forward_cov"][0][0][5] == -1
+
+
+def test_a_layer_that_never_varies_has_no_covariance_but_rounding():
+    model = initial_model((12, 9, 3), seed=1)
+    with torch.no_grad():
+        model.layers[0].weight.zero_()
+        model.biases[0].copy_(torch.arange(1, 10) / 7)
+    images = torch.rand(1000, 12, generator=torch.Generator().manual_seed(0))
+    found = similarities(model, images)
+    for measure in ("forward_cov", "forward_cov_norm"):
+        assert not found[measure][0].any()
+
+
+def test_a_network_that_is_certain_has_no_hessian_but_rounding():
+    """The softmax is 1 for one class: both terms of the Hessian are equal."""
+    model = initial_model((12, 9, 3), seed=1)
+    with torch.no_grad():
+        model.biases[1].copy_(torch.tensor([1000.0, 0, 0]))
+    images = torch.rand(1000, 12, generator=torch.Generator().manual_seed(0))
+    found = similarities(model, images)
+    for measure in ("backward_hess", "backward_hess_norm"):
+        assert not found[measure][0].any()
+    assert found["backward_jac"][0].any()
