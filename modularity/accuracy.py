@@ -10,10 +10,12 @@ from modularity.tasks import mapped
 
 BEYOND_CHANCE = 0.1
 """Accuracy that a network should have beyond that of guessing."""
-MUCH_BETTER, BETTER, ERRORS = 0.1, 0.01, 1 / 3
-"""Other images are named where they add as much accuracy as the first, or as the second if that is also a share of all
-errors as large as the third.  A network trained on normalised images may lose only two points on others, and yet other
-neurons matter there; a network that is pruned or noisy may win one point on others by accident."""
+MUCH_BETTER = 0.1
+"""Accuracy that other images have to add, at least, to be named."""
+BETTER, FEWER_ERRORS = 0.01, 1 / 3
+"""Other images are named, too, where they add this accuracy and remove this share of all errors.  A network trained on
+normalised images may lose only two points on others, and yet other neurons matter there.  A network that is pruned or
+noisy may win a point on other images by accident, but not a third of its errors."""
 TRIED = 2000
 """Test images, evenly spaced, on which other ways to prepare them are tried."""
 
@@ -60,7 +62,7 @@ def reading_of(network, data_dir, device):
     best = max(shares, key=shares.get)
     as_it_is = _share_right(model, images[places], of_these)
     gained, errors = shares[best] - as_it_is, 1 - as_it_is
-    suits = gained >= MUCH_BETTER or (gained >= BETTER and gained >= ERRORS * errors)
+    suits = gained >= MUCH_BETTER or (gained >= BETTER and gained >= FEWER_ERRORS * errors)
     if not suits or shares[best] < chance + BEYOND_CHANCE:
         return Reading(accuracy, chance)
     return Reading(accuracy, chance, best, shares[best])

@@ -140,7 +140,7 @@ def clusterings(weights, null, clusters, seed, keys, advance=lambda: None):
 def shuffled_copy(weights, null, seed, key):
     """The copy that a seed and a key decide, as for `clusterings`, without units that are dead in it.
 
-    Shuffled together with the strengths of neurons, next to nothing can come to be all the weights of a neuron.
+    Where weights of a network differ by many orders of magnitude, a neuron of a copy may get the smallest alone.
     """
     copy = shuffle_weights(weights, null, torch.Generator().manual_seed(derived_seed(seed, *key)))
     return without_dead([weight.abs() for weight in copy])
