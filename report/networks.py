@@ -3,13 +3,14 @@
 Each function, as in the modules beside it, takes numbers and returns a matplotlib figure; nothing is shown or saved.
 """
 
-from math import isqrt, prod
+from math import prod
 
 import numpy
 import torch
 from matplotlib.collections import LineCollection
 from matplotlib.ticker import MaxNLocator
 
+from mlp.data import IMAGE_SIDE, PIXELS
 from modularity.graph import neuron_name, strongest_edges
 from modularity.rows import grouped
 from report.panels import column, figure_of, legend_below
@@ -193,12 +194,12 @@ def plot_network(weights, strengths, shape, table, candidates, classes, title):
 def as_images(weights, shape):
     """Weights of units that read images, as pictures [units, height, width], channels side by side.
 
-    weights: [units, inputs], or kernels [units, channels, height, width].  shape: of an image, where it is known; else
-    the inputs are in one line, or in a square where they fill one.
+    weights: [units, inputs], or kernels [units, channels, height, width].  shape: of an image, where it is known.  Else
+    the inputs stand in one line, unless they are as many as the pixels of a digit.
     """
     if weights.ndim == 2:
         inputs = weights.shape[1]
-        side = isqrt(inputs)
-        square = (1, side, side) if side**2 == inputs else (1, 1, inputs)
-        weights = weights.unflatten(1, shape if prod(shape) == inputs and len(shape) == 3 else square)
+        if prod(shape) != inputs or len(shape) != 3:
+            shape = (1, IMAGE_SIDE, IMAGE_SIDE) if inputs == PIXELS else (1, 1, inputs)
+        weights = weights.unflatten(1, shape)
     return torch.cat(weights.unbind(1), dim=2)

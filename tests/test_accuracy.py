@@ -19,6 +19,7 @@ from mlp.model import MLP, initial_model
 from mlp.network import Network, load_records
 from mlp.sequential import save_network
 from modularity.accuracy import Reading, reading_of, readings_of
+from report.networks import as_images
 from report.notes import note_dead_units, note_poor_readings, print_readings
 
 ABLATION = "are_modules_indegree_nobetween.py"
@@ -222,14 +223,15 @@ def test_three_outputs_are_not_digits_unless_somebody_says_so(tmp_path, monkeypa
     drawn, draw = [], network_analysis.plot_network
 
     def plotted(weights, strengths, shape, table, candidates, classes, title):
-        drawn.append((classes, title))
+        drawn.append((classes, title, as_images(weights, shape)))
         return draw(weights, strengths, shape, table, candidates, classes, title)
 
     monkeypatch.setattr(network_analysis, "plot_network", plotted)
     for name, size in (("iris", "4-16-3"), ("mnist012", "784-6-3")):
         done = succeed("network_analysis.py", tmp_path / f"{name}.pt", "--figures-dir", tmp_path)
         assert done.stdout.startswith("layer")
-        names, title = drawn[-1]
+        names, title, fields = drawn[-1]
+        assert tuple(fields.shape) == ((16, 1, 4) if name == "iris" else (6, 28, 28))
         assert names == ["output 0", "output 1", "output 2"]
         assert title == f"{size} network, 3 outputs"
     for script in (ABLATION, "are_modules_specialized.py", "are_modules_upstream_downstream.py"):
