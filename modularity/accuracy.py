@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from mlp.data import spelled_normalisation
-from mlp.model import BATCH_NUMBERS, hits
+from mlp.model import stacked
+from mlp.training import evaluate
 from modularity.tasks import mapped
 
 BEYOND_CHANCE = 0.1
@@ -88,7 +89,6 @@ def _other_images(data):
 
 
 def _share_right(model, images, labels):
-    """The share of images [n, inputs] that are read right, in batches of bounded memory."""
-    rows = model.architecture.images_at_once(BATCH_NUMBERS)
-    right = [hits(model(some).T, of_these) for some, of_these in zip(images.split(rows), labels.split(rows))]
-    return torch.cat(right).double().mean().item()
+    """The share of images [n, inputs] that are read right."""
+    _, right = evaluate(*stacked([model]), images, labels, model.architecture)
+    return right.double().mean().item()
