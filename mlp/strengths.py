@@ -33,7 +33,7 @@ def without_dead(strengths):
     """
     strong = []
     for matrix in strengths:
-        relative = matrix.double() / matrix.double().mean()
+        relative = matrix.double() / matrix.mean(dtype=torch.double)
         weak = relative < DEAD  # false of what is not finite, which stays for the graph to refuse
         strong.append((matrix != 0) & ~weak)
     living = connected_units(strong)

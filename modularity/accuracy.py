@@ -51,17 +51,18 @@ def readings_of(networks, data_dir, device, jobs):
 def reading_of(network, data_dir, device):
     """The Reading of one network: a task."""
     images, labels = network.load(False, data_dir, device)
-    model = network.model.to(device)
-    accuracy = _share_right(model, images, labels)
+    parameters, architecture = stacked([network.model.to(device)]), network.model.architecture
+    accuracy = _share_right(parameters, architecture, images, labels)
     chance = labels.bincount().max().item() / len(labels)
     pixels, _ = replace(network.data, normalisation=()).load(False, data_dir, device)
     places = torch.linspace(0, len(labels) - 1, min(TRIED, len(labels)), device=labels.device).long()
     some, of_these = pixels[places], labels[places]
     shares = {
-        name: _share_right(model, prepare(some), of_these) for name, prepare in _other_images(network.data).items()
+        name: _share_right(parameters, architecture, prepare(some), of_these)
+        for name, prepare in _other_images(network.data).items()
     }
     best = max(shares, key=shares.get)
-    as_it_is = _share_right(model, images[places], of_these)
+    as_it_is = _share_right(parameters, architecture, images[places], of_these)
     gained, errors = shares[best] - as_it_is, 1 - as_it_is
     suits = gained >= MUCH_BETTER or (gained >= BETTER and gained >= FEWER_ERRORS * errors)
     if not suits or shares[best] < chance + BEYOND_CHANCE:
@@ -88,7 +89,7 @@ def _other_images(data):
     return others
 
 
-def _share_right(model, images, labels):
-    """The share of images [n, inputs] that are read right."""
-    _, right = evaluate(*stacked([model]), images, labels, model.architecture)
+def _share_right(parameters, architecture, images, labels):
+    """The share of images [n, inputs] that are read right.  parameters: of one network, as `stacked` returns them."""
+    _, right = evaluate(*parameters, images, labels, architecture)
     return right.double().mean().item()

@@ -158,11 +158,11 @@ def null_modules(network, candidates, top_inputs, limit, generator):
     }
     shapes = {rule: sorted({count for _, count in its_chosen}) for rule, its_chosen in chosen.items()}
     every_shape = dict.fromkeys(chain(*shapes.values()))  # the first rule's first, whose draws do not depend on others
-    matched = {count: matched_modules(count, widths, limit, generator, network.living) for count in every_shape}
-    living = network.living.nonzero().flatten().tolist()
+    living = network.living
+    matched = {count: matched_modules(count, widths, limit, generator, living) for count in every_shape}
     found = {}
     for rule, its_chosen in chosen.items():
-        others = sorted(set(living) - {place for place, _ in its_chosen})
+        others = sorted(set(living.nonzero().flatten().tolist()) - {place for place, _ in its_chosen})
         same_rule = {count: [place for place in others if counts[place] == count] for count in shapes[rule]}
         found[rule] = by_rule, its_chosen, matched, same_rule
     return found

@@ -115,7 +115,7 @@ class Parser(argparse.ArgumentParser):
             self.option("--kernel-norm", what, chosen(KERNEL_NORMS), "sum")
 
     def add_classes(self, what, default=None, kind=None):
-        """Which classes of a data set; those of MNIST are digits."""
+        """Which classes of a data set; those of MNIST are digits.  kind: the type of the value (default: `classes`)."""
         what += "; of digits, --digits says the same"
         self.add_argument("--classes", "--digits", help=what, type=kind or classes, default=default)
 
