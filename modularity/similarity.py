@@ -55,7 +55,7 @@ def similarity_images(model, images):
 
 
 def _zeros(model):
-    """Sums of nothing, float64: for each of RAW_MEASURES a matrix per hidden layer; and two lists of a vector for each."""
+    """Sums of nothing, float64: for each of RAW_MEASURES a matrix per hidden layer; and two vectors per layer."""
     new = {"dtype": torch.double, "device": model.biases[0].device}
     sums = {measure: [torch.zeros(width, width, **new) for width in model.hidden_sizes] for measure in RAW_MEASURES}
     return sums, *([torch.zeros(width, **new) for width in model.hidden_sizes] for _ in range(2))
